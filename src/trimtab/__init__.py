@@ -1,0 +1,1 @@
+"""Trimtab: know it fits before you ship it."""
