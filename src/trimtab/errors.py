@@ -5,13 +5,11 @@ Raised anywhere; caught once, at the edge, by `trimtab.cli.main`. Touches nothin
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class TrimtabError(Exception):
     """Say what failed (with its path or name), why, and what to do next."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, what: str, *, why: str, remedy: str) -> None:
         super().__init__(what)

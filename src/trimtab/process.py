@@ -177,7 +177,7 @@ def _failure(command: Command, code: int, tail: deque[str], stdout: bytes) -> Pr
         remedy=command.hint,
     )
     if command.house and code in _HOUSE_EXIT_CODES:
-        error.exit_code = code  # type: ignore[misc]  # one of ours: 2 to 7 mean the same there and here
+        error.exit_code = code
     return error
 
 

@@ -1,0 +1,75 @@
+"""The scalar types of trimtab.yaml: each parses, validates and describes itself for editors. Pure."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
+
+from trimtab.units import parse_duration, parse_size
+
+_BUCKET_LENGTH: Final = range(3, 57)  # 63 by AWS's rule, less room for the stack's suffix
+
+
+def _parse_with(parse: Any, wanted: str) -> Any:
+    def convert(value: object) -> object:
+        if not isinstance(value, str):
+            raise ValueError(f"must be {wanted}")  # noqa: TRY004 - pydantic reports ValueError as a problem of the field
+        return parse(value)
+
+    return convert
+
+
+def _check_prefix(value: str) -> str:
+    if not value.endswith("/"):
+        raise ValueError(f"must end in '/' ({value + '/'!r}): a prefix without it also matches its namesakes")
+    if value.startswith("/") or "//" in value or any(part in (".", "..") for part in value.split("/")):
+        raise ValueError("must be a plain prefix such as 'datasets/digits/', without '.', '..', '//' or a leading '/'")
+    if not re.fullmatch(r"[A-Za-z0-9!_.()/-]+", value):
+        raise ValueError("may hold letters, digits and !_.()-/ only")
+    return value
+
+
+def _check_bucket(value: str) -> str:
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+    if len(value) not in _BUCKET_LENGTH:
+        raise ValueError(f"must have 3 to {_BUCKET_LENGTH.stop - 1} characters (63, less room for the stack's name)")
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", value):
+        raise ValueError("must be lower-case letters, digits and inner hyphens (dots break TLS for S3 host names)")
+    if value.startswith(("xn--", "sthree-", "amzn-s3-demo-")) or value.endswith(("-s3alias", "--ol-s3", "--x-s3")):
+        raise ValueError("begins or ends with a part that AWS reserves")
+    return value
+
+
+def _check_relative_path(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("must be a path inside the project, relative to trimtab.yaml")
+    return value
+
+
+def _text(pattern: str) -> StringConstraints:
+    return StringConstraints(pattern=pattern)
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(_parse_with(parse_size, "a size with its unit, such as 20GiB or 220MB")),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(B|[KMGT]iB|[kMGT]B)$", "examples": ["20GiB"]}),
+]
+Duration = Annotated[
+    float,
+    BeforeValidator(_parse_with(parse_duration, "a duration with its unit, such as 10min or 24h")),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|min|h|d)$", "examples": ["10min"]}),
+]
+Name = Annotated[str, _text(r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
+BucketName = Annotated[str, AfterValidator(_check_bucket)]
+Prefix = Annotated[str, AfterValidator(_check_prefix)]
+ProjectPath = Annotated[str, AfterValidator(_check_relative_path)]
+Region = Annotated[str, _text(r"^[a-z]{2}(-[a-z]+)+-\d$")]
+ModalAppName = Annotated[str, _text(r"^[A-Za-z0-9._-]{1,64}$")]  # longer or other characters: no OIDC token is issued
+ModalWorkspaceId = Annotated[str, _text(r"^ac-[A-Za-z0-9]{6,40}$")]
+ModuleName = Annotated[str, _text(r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*$")]
+ImageReference = Annotated[str, _text(r"^[a-z0-9][a-z0-9./_-]*(:[\w.-]{1,128})?(@sha256:[0-9a-f]{64})?$")]

@@ -1,0 +1,169 @@
+"""The catalogue's shape: every section of trimtab.yaml as a frozen object, with the rules that span sections. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+
+from trimtab.catalogue.fields import (
+    BucketName,
+    Duration,
+    ImageReference,
+    ModalAppName,
+    ModalWorkspaceId,
+    ModuleName,
+    Name,
+    Prefix,
+    ProjectPath,
+    Region,
+    Size,
+)
+
+STACKS: Final[tuple[str, ...]] = ("dev", "prod")
+
+
+class Section(BaseModel):
+    """A part of the catalogue: frozen, and strict about keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+def _freeze(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    return MappingProxyType(dict(value))
+
+
+_Frozen = (AfterValidator(_freeze), PlainSerializer(dict))
+
+
+class Aws(Section):
+    """The AWS account's side."""
+
+    region: Region
+    """Where the bucket lives."""
+
+
+class Bucket(Section):
+    """The one bucket that holds data sets, models and results."""
+
+    name: BucketName
+    """Its name without the stack: `NAME-dev`, `NAME-prod`."""
+    models: Prefix
+    """Where the weights of the services lie."""
+    old_versions_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """How long a version that was overwritten or deleted is kept."""
+    broken_uploads_days: Annotated[int, Field(ge=1, le=90)] = 7
+    """How long the parts of an upload that never ended are kept."""
+
+
+class Modal(Section):
+    """Who may assume the roles of the jobs: one app, in one environment of one workspace."""
+
+    workspace: ModalWorkspaceId
+    """The workspace's id (`ac-...`), not its name: names can be taken over."""
+    environment: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    """The Modal environment."""
+    app: ModalAppName
+    """The name of the Modal app."""
+
+
+class Variant(Section):
+    """One build of a service."""
+
+    size_over_base: Size
+    """The budget: unpacked bytes that the image may add to its base."""
+
+
+class Golden(Section):
+    """A real request with a known answer; an image that cannot answer it does not serve."""
+
+    picture: ProjectPath
+    """The picture that is posted."""
+    post: Annotated[str, Field(pattern=r"^/[a-z0-9/_-]+$")]
+    """The route that it is posted to."""
+    expect: Annotated[Mapping[str, Annotated[int, Field(ge=0, le=1000)]], Field(min_length=1), *_Frozen]
+    """How many of each label the answer must hold."""
+
+
+class Service(Section):
+    """One inference service: the folder services/NAME."""
+
+    port: Annotated[int, Field(ge=1024, le=65535)]
+    """The port on this machine that serves it."""
+    memory: Size
+    """What its container may use."""
+    start: Duration
+    """How long it may take from start to a healthy answer."""
+    variants: Annotated[Mapping[Literal["cpu", "gpu"], Variant], Field(min_length=1), *_Frozen]
+    """Its builds."""
+    golden: Golden
+
+
+class Job(Section):
+    """One training job: the package training/NAME."""
+
+    data: Prefix
+    """What the job reads, read-only."""
+    results: Prefix
+    """What the job writes."""
+    source: ModuleName
+    """The program that lays out the demo's data set: `python -m SOURCE --out DIR`."""
+    config: ProjectPath
+    """Its hyperparameters on this machine."""
+    memory: Size
+    """The memory that a run here is planned with."""
+    time: Duration
+    """The time that a run here is planned with."""
+
+
+class Budgets(Section):
+    """What a whole run on this machine may take."""
+
+    disk: Size
+    """Peak of what is written, everything together."""
+    memory: Size
+    """Peak of one step."""
+    time: Duration
+    """Wall time of a whole first run."""
+    usd: Annotated[float, Field(ge=0, strict=False)]
+    """Money, in US dollars."""
+
+
+class Catalogue(Section):
+    """trimtab.yaml, whole and checked. A name is written there once and read from here everywhere else."""
+
+    project: Name
+    """The project's name: a tag on everything that is made, and the first part of its names."""
+    owner: Name
+    """Who answers for it: a tag on everything that is made."""
+    aws: Aws
+    bucket: Bucket
+    modal: Modal
+    base_image: ImageReference
+    """What every service's image is built on."""
+    services: Annotated[Mapping[Name, Service], Field(min_length=1), *_Frozen]
+    jobs: Annotated[Mapping[Name, Job], Field(min_length=1), *_Frozen]
+    budgets: Budgets
+
+    def bucket_name(self, stack: str) -> str:
+        """Return the name that the data bucket has in a stack."""
+        return f"{self.bucket.name}-{stack}"
+
+
+def cross_problems(catalogue: Catalogue) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield (path, problem) for each rule that spans sections: ports, and prefixes that must not overlap."""
+    ports: dict[int, str] = {}
+    for name, service in catalogue.services.items():
+        if service.port in ports:
+            yield ("services", name, "port"), f"{service.port} is already the port of {ports[service.port]}"
+        ports.setdefault(service.port, name)
+    written = [(("jobs", name, "results"), job.results) for name, job in catalogue.jobs.items()]
+    read = [(("jobs", name, "data"), job.data) for name, job in catalogue.jobs.items()]
+    models = (("bucket", "models"), catalogue.bucket.models)
+    pairs = [*combinations(written, 2), *((w, r) for w in written for r in (*read, models))]
+    for (path, prefix), (other_path, other) in pairs:
+        if prefix.startswith(other) or other.startswith(prefix):
+            yield path, f"{prefix!r} overlaps {other!r} of {'.'.join(other_path)}: a job may write its own prefix only"
