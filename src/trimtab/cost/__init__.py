@@ -1,0 +1,1 @@
+"""What things cost: the ledger of what each step really took."""

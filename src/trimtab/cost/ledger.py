@@ -1,0 +1,98 @@
+"""The ledger: what each step really took, one JSON line each, appended and never rewritten.
+
+Written by the executor after every step; read by the planner, whose next prediction is the last measurement.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from trimtab.plan import Cost, Step
+
+_MAX_BYTES: Final = 32 * 1024 * 1024
+
+Outcome = Literal["done", "already done", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One step of one run: when, what was predicted, what was measured, how it ended, and what it left."""
+
+    run: str
+    step: str
+    at: str
+    outcome: Outcome
+    predicted: Cost
+    measured: Cost | None
+    result: Mapping[str, Any]
+
+
+class Ledger:
+    """The file `.trimtab/ledger.jsonl`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, entry: Entry) -> None:
+        """Write one line, whole and synced; lines of two runs never mix (one write in append mode)."""
+        line = json.dumps(asdict(entry), separators=(",", ":"), sort_keys=True) + "\n"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            if _ends_torn(descriptor):
+                line = "\n" + line
+            os.write(descriptor, line.encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Return every whole line, oldest first; a line that a killed writer left torn is passed over."""
+        try:
+            with self._path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - _MAX_BYTES))
+                lines = file.read().splitlines()
+        except FileNotFoundError:
+            return ()
+        return tuple(entry for line in lines if (entry := _parse(line)) is not None)
+
+    def last_measured(self) -> dict[str, Cost]:
+        """Return for each step's name what it took the last time that it really ran."""
+        return {
+            entry.step: entry.measured
+            for entry in self.entries()
+            if entry.outcome == "done" and entry.measured is not None
+        }
+
+
+def entry_of(step: Step, *, run: str, outcome: Outcome, measured: Cost | None, result: Mapping[str, Any]) -> Entry:
+    """Return the entry of a step that just ended."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return Entry(
+        run=run, step=step.name, at=at, outcome=outcome, predicted=step.predicted, measured=measured, result=result
+    )
+
+
+def _ends_torn(descriptor: int) -> bool:
+    size = os.lseek(descriptor, 0, os.SEEK_END)
+    return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+
+
+def _parse(line: bytes) -> Entry | None:
+    try:
+        record = json.loads(line)
+        measured = record.pop("measured")
+        return Entry(
+            predicted=Cost(**record.pop("predicted")),
+            measured=None if measured is None else Cost(**measured),
+            **record,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None

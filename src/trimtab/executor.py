@@ -1,0 +1,174 @@
+"""Carry out a Plan: one executor runs it, another only shows it. Neither knows what a step does; handlers do.
+
+Order: every handler's preflight (nothing is written yet), then step by step: skip what is finished, run, measure,
+write the ledger. A failure stops the run and leaves what stood before it; the next run goes on from there.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from trimtab.console import Console
+from trimtab.cost.ledger import Ledger, Outcome, entry_of
+from trimtab.disk.meter import Meter, free_bytes
+from trimtab.errors import BudgetError, ProgramError, TrimtabError
+from trimtab.plan import Action, Cost, Plan, Step, peak_of
+from trimtab.units import format_duration, format_size
+
+Say = Callable[[str], None]
+Result = Mapping[str, Any]
+
+
+class Handler(Protocol):
+    """What carries out one type of action."""
+
+    def preflight(self, action: Any) -> None:
+        """Raise what would make the step fail, as far as it can be told before anything is written."""
+
+    def finished(self, action: Any) -> Result | None:
+        """Return the result of an earlier run when what it made still stands, looked at and not remembered."""
+
+    def run(self, action: Any, say: Say) -> Result:
+        """Do it; `say` shows a line of progress. Leaves nothing half-done when it raises."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutcome:
+    """How one step ended."""
+
+    step: Step
+    outcome: Outcome
+    measured: Cost | None
+    result: Result
+    started_s: float
+    ended_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """A whole run: its outcomes in order, and the meter's samples as (seconds since the start, used bytes)."""
+
+    run: str
+    outcomes: tuple[StepOutcome, ...]
+    disk: tuple[tuple[float, int], ...] = field(default=())
+
+    def result(self, step: str) -> Result:
+        """Return what a step left."""
+        return next(outcome.result for outcome in self.outcomes if outcome.step.name == step)
+
+
+class Executor:
+    """Runs plans for real."""
+
+    def __init__(
+        self,
+        handlers: Mapping[type[Action], Handler],
+        *,
+        ledger: Ledger,
+        console: Console,
+        watched: tuple[Path, ...],
+    ) -> None:
+        """`watched` are the folders that steps write to: the state's and the engine's."""
+        self._handlers = handlers
+        self._ledger = ledger
+        self._console = console
+        self._watched = watched
+
+    def run(self, plan: Plan, *, run: str) -> RunRecord:
+        """Run every step that is not finished. Raises what the first failing step raises."""
+        for step in plan.steps:
+            self._handler(step).preflight(step.action)
+        self._require_room(plan)
+        outcomes: list[StepOutcome] = []
+        with Meter(self._watched) as meter:
+            origin_s = meter.samples[0].at_s
+            outcomes.extend(self._run_step(step, meter, run, origin_s) for step in plan.steps)
+        disk = tuple((sample.at_s - origin_s, sample.used_bytes) for sample in meter.samples)
+        return RunRecord(run=run, outcomes=tuple(outcomes), disk=disk)
+
+    def _run_step(self, step: Step, meter: Meter, run: str, origin_s: float) -> StepOutcome:
+        handler = self._handler(step)
+        start = meter.sample()
+        outcome: Outcome = "already done"
+        measured: Cost | None = None
+        result = handler.finished(step.action)
+        if result is None:
+            try:
+                with self._console.step(step.title) as say:
+                    result = handler.run(step.action, say)
+            except BaseException as error:
+                measured = meter.cost_since(start)
+                failure = {"error": f"{type(error).__name__}: {error}"}
+                self._record(step, run, "failed", measured, failure)
+                raise _explained(error, step) from error
+            outcome, measured = "done", meter.cost_since(start)
+        self._record(step, run, outcome, measured, result)
+        took = "nothing to do" if measured is None else format_duration(measured.wall_s)
+        self._console.say(f" ok  {step.title} ({took})", style="green")
+        ended_s = time.monotonic() - origin_s
+        return StepOutcome(
+            step=step,
+            outcome=outcome,
+            measured=measured,
+            result=result,
+            started_s=start.at_s - origin_s,
+            ended_s=ended_s,
+        )
+
+    def _record(self, step: Step, run: str, outcome: Outcome, measured: Cost | None, result: Result) -> None:
+        try:
+            self._ledger.append(entry_of(step, run=run, outcome=outcome, measured=measured, result=result))
+        except OSError as error:
+            if outcome != "failed":
+                raise _explained(error, step) from error
+            self._console.say(f"the ledger could not be written: {error}", style="yellow")
+
+    def _require_room(self, plan: Plan) -> None:
+        """Refuse when a watched file system has less room than the unfinished steps need."""
+        left = [step.predicted for step in plan.steps if self._handler(step).finished(step.action) is None]
+        need = peak_of(left)
+        for folder in self._watched:
+            free = free_bytes(folder)
+            if free < need:
+                raise BudgetError(
+                    f"there is not enough room where {folder} lies; nothing was written",
+                    why=f"the steps that are left need {format_size(need)} at their peak; {format_size(free)} is free",
+                    remedy=f"free {format_size(need - free)} there, or move it to a larger disk",
+                )
+
+    def _handler(self, step: Step) -> Handler:
+        return self._handlers[type(step.action)]
+
+
+class DisplayExecutor:
+    """Shows what a plan would do, and does none of it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def run(self, plan: Plan, *, run: str) -> RunRecord:
+        """Say each step."""
+        for step in plan.steps:
+            self._console.say(f"would run  {step.name}: {step.title}")
+        return RunRecord(run=run, outcomes=())
+
+
+def _explained(error: BaseException, step: Step) -> BaseException:
+    """Turn a full disk into an error that says so; leave everything else as it is."""
+    if (
+        isinstance(error, OSError)
+        and not isinstance(error, TrimtabError)
+        and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    ):
+        place = error.filename or "the disk"
+        return ProgramError(
+            f"step {step.name} stopped: the disk is full",
+            why=f"{place}: {error.strerror}",
+            remedy="free some space and run the same command again; it goes on where it stopped",
+        )
+    return error

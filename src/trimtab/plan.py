@@ -1,0 +1,147 @@
+"""A Plan is what will be done, as data: frozen steps with their predicted disk, memory, time and money. Pure.
+
+The executor runs it, another only shows it; the budget check reads it before either does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from trimtab.errors import BudgetError
+from trimtab.units import format_duration, format_size, format_usd
+
+if TYPE_CHECKING:
+    from trimtab.catalogue import Budgets
+
+
+class Action(Protocol):
+    """Frozen data that says what a step does; the executor has one handler for each type of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a step takes, predicted or measured.
+
+    `peak_bytes` is disk above what stood before the step while it runs, `kept_bytes` what remains of it afterwards;
+    `memory_bytes` is the step's own peak, None where it cannot be told.
+    """
+
+    peak_bytes: int
+    kept_bytes: int
+    memory_bytes: int | None
+    wall_s: float
+    usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One thing to do: its stable name (the ledger's key), what it says to a person, and what it is to take."""
+
+    name: str
+    title: str
+    action: Action
+    predicted: Cost
+    basis: Literal["declared", "ledger"] = "declared"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Steps, in the order in which they run."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def peak_bytes(self) -> int:
+        """The highest disk use above the start: what earlier steps keep plus what the running one needs."""
+        return peak_of([step.predicted for step in self.steps])
+
+    @property
+    def memory_bytes(self) -> int:
+        """The largest step: they run one at a time."""
+        return max((step.predicted.memory_bytes or 0 for step in self.steps), default=0)
+
+    @property
+    def wall_s(self) -> float:
+        return sum(step.predicted.wall_s for step in self.steps)
+
+    @property
+    def usd(self) -> float:
+        return sum(step.predicted.usd for step in self.steps)
+
+
+def peak_of(costs: list[Cost]) -> int:
+    """Return the peak disk of costs that are paid one after the other."""
+    kept_before = accumulate((cost.kept_bytes for cost in costs), initial=0)
+    return max((kept + cost.peak_bytes for kept, cost in zip(kept_before, costs, strict=False)), default=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One budget held against what the plan needs; the numbers are also there as a person reads them."""
+
+    budget: Literal["disk", "memory", "time", "usd"]
+    need: float
+    limit: float
+    need_text: str
+    limit_text: str
+    remedy: str
+
+    @property
+    def fits(self) -> bool:
+        return self.need <= self.limit
+
+
+def judge(plan: Plan, budgets: Budgets) -> tuple[Verdict, ...]:
+    """Return one verdict per budget."""
+    widest = max(plan.steps, key=lambda step: step.predicted.peak_bytes, default=None)
+    largest = max(plan.steps, key=lambda step: step.predicted.memory_bytes or 0, default=None)
+    longest = max(plan.steps, key=lambda step: step.predicted.wall_s, default=None)
+    return (
+        Verdict(
+            budget="disk",
+            need=plan.peak_bytes,
+            limit=budgets.disk,
+            need_text=format_size(plan.peak_bytes),
+            limit_text=format_size(budgets.disk),
+            remedy=f"raise budgets.disk to {format_size(plan.peak_bytes)}, or cut {widest and widest.name}",
+        ),
+        Verdict(
+            budget="memory",
+            need=plan.memory_bytes,
+            limit=budgets.memory,
+            need_text=format_size(plan.memory_bytes),
+            limit_text=format_size(budgets.memory),
+            remedy=f"raise budgets.memory to {format_size(plan.memory_bytes)}, or cut {largest and largest.name}",
+        ),
+        Verdict(
+            budget="time",
+            need=plan.wall_s,
+            limit=budgets.time,
+            need_text=format_duration(plan.wall_s),
+            limit_text=format_duration(budgets.time),
+            remedy=f"raise budgets.time to {format_duration(plan.wall_s)}, or cut {longest and longest.name}",
+        ),
+        Verdict(
+            budget="usd",
+            need=plan.usd,
+            limit=budgets.usd,
+            need_text=format_usd(plan.usd),
+            limit_text=format_usd(budgets.usd),
+            remedy=f"raise budgets.usd to {plan.usd:.2f}, or take a smaller GPU",
+        ),
+    )
+
+
+def require_fit(plan: Plan, budgets: Budgets) -> tuple[Verdict, ...]:
+    """Return the verdicts. Raises BudgetError, naming every budget that is exceeded and its remedy."""
+    verdicts = judge(plan, budgets)
+    over = [verdict for verdict in verdicts if not verdict.fits]
+    if over:
+        raise BudgetError(
+            "the plan does not fit its budget; nothing was written",
+            why="; ".join(f"{v.budget}: it needs {v.need_text} and may take {v.limit_text}" for v in over),
+            remedy="; ".join(v.remedy for v in over) + " (trimtab.yaml; `trimtab plan` shows each step)",
+        )
+    return verdicts
