@@ -1,0 +1,15 @@
+"""The catalogue's JSON Schema, from the same model that validates it. Pure."""
+
+from __future__ import annotations
+
+import json
+
+from trimtab.catalogue.model import Catalogue
+
+
+def schema_text() -> str:
+    """Return the JSON Schema (draft 2020-12) as the text of its file."""
+    schema = Catalogue.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "trimtab.yaml"
+    return json.dumps(schema, indent=2) + "\n"
