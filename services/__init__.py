@@ -1,0 +1,1 @@
+"""Payload: the inference services, the package that they share, and where their demo models come from."""
