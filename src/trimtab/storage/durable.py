@@ -1,0 +1,95 @@
+"""Files that are there whole or not at all, and directories with one writer: what the stores are built on.
+
+Touches only the paths it is given. On POSIX a rename within a directory is atomic, and durable once that is synced.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from trimtab.errors import BudgetError, ProgramError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_DISK_IS_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+# Some network and FUSE file systems have no locks; there the platform must give a run one container at a time.
+_NO_LOCKS_HERE: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF, errno.EINVAL})
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory and its parents, each made durable in the one above. Nothing happens where it is there."""
+    if directory.is_dir():
+        return
+    make_directory(directory.parent)
+    try:
+        directory.mkdir(exist_ok=True)
+        sync_directory(directory.parent)
+    except OSError as error:
+        raise_write_error(error, f"the directory {directory} was not made")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file by new content so that readers and crashes see the old one or the new one, never a half.
+
+    One writer a path at a time: the temporary name is fixed, so what a killed writer left is overwritten by the next.
+    Raises BudgetError when the disk is full, ProgramError when the system refuses otherwise.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise_write_error(error, f"{path} was not written; what was there before is untouched")
+
+
+def raise_write_error(error: OSError, what: str) -> NoReturn:
+    """Raise what a refused write means to a person: BudgetError for a full disk, ProgramError otherwise."""
+    why = error.strerror or str(error)
+    if error.errno in _DISK_IS_FULL:
+        remedy = "free space on that disk (`trimtab disk report` shows what takes it), then give the same command again"
+        raise BudgetError(what, why=why, remedy=remedy) from error
+    raise ProgramError(what, why=why, remedy="mend the cause, then give the same command again") from error
+
+
+@contextmanager
+def sole_writer(directory: Path) -> Iterator[None]:
+    """Hold a directory's writer lock. The system lets go of it when the process dies, however it dies.
+
+    Raises UsageError when another process holds it.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"{directory} is being written by another process",
+                why="two writers would overwrite each other",
+                remedy="wait for it to end, or end it",
+            ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS_HERE:
+                raise
+        yield
+    finally:
+        os.close(descriptor)
