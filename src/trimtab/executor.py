@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from trimtab.console import Console
 from trimtab.cost.ledger import Ledger, Outcome, entry_of
 from trimtab.disk.meter import Meter, free_bytes
-from trimtab.errors import BudgetError, ProgramError, TrimtabError
+from trimtab.errors import BudgetError, TrimtabError
 from trimtab.plan import Action, Cost, Plan, Step, peak_of
 from trimtab.units import format_duration, format_size
 
@@ -166,7 +166,7 @@ def _explained(error: BaseException, step: Step) -> BaseException:
         and error.errno in (errno.ENOSPC, errno.EDQUOT)
     ):
         place = error.filename or "the disk"
-        return ProgramError(
+        return BudgetError(
             f"step {step.name} stopped: the disk is full",
             why=f"{place}: {error.strerror}",
             remedy="free some space and run the same command again; it goes on where it stopped",

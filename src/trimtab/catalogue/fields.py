@@ -65,6 +65,7 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|min|h|d)$", "examples": ["10min"]}),
 ]
 Name = Annotated[str, _text(r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
+VariantName = Annotated[str, _text(r"^(cpu|gpu)$")]
 BucketName = Annotated[str, AfterValidator(_check_bucket)]
 Prefix = Annotated[str, AfterValidator(_check_prefix)]
 ProjectPath = Annotated[str, AfterValidator(_check_relative_path)]

@@ -110,8 +110,6 @@ def _explain(item: Any) -> tuple[_Path, str]:
             return path, f"unknown key; {hint}"
         case "missing":
             return path, "is missing"
-        case "literal_error" if path and path[-1] == item["input"]:
-            return path, f"unknown key; known here: {item['ctx']['expected']}"
         case "value_error":
             return path, str(item["ctx"]["error"])
         case "string_pattern_mismatch":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
@@ -21,6 +21,7 @@ from trimtab.catalogue.fields import (
     ProjectPath,
     Region,
     Size,
+    VariantName,
 )
 
 STACKS: Final[tuple[str, ...]] = ("dev", "prod")
@@ -97,7 +98,7 @@ class Service(Section):
     """What its container may use."""
     start: Duration
     """How long it may take from start to a healthy answer."""
-    variants: Annotated[Mapping[Literal["cpu", "gpu"], Variant], Field(min_length=1), *_Frozen]
+    variants: Annotated[Mapping[VariantName, Variant], Field(min_length=1), *_Frozen]
     """Its builds."""
     golden: Golden
 

@@ -1,0 +1,1 @@
+"""The page of a run: what was predicted, what was measured, and the pictures that show it."""

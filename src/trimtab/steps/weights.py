@@ -1,0 +1,91 @@
+"""Step: the models of a service, made from their public source and published in the bucket under their keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trimtab.executor import Result, Say
+from trimtab.images.weights import Weights, read_weights
+from trimtab.plan import Cost, Step
+from trimtab.process import Command, Runner
+from trimtab.project import Project
+from trimtab.storage.bucket import BucketAccess
+from trimtab.units import MIB
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_CHECKSUM = "sha256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishWeights:
+    """Have the models of a service in the bucket."""
+
+    service: str
+
+
+def weights_step(service: str) -> Step:
+    """Return the step. Declared: the package is 100 MiB unpacked while it is converted, the models are 17 MiB."""
+    return Step(
+        name=f"models:{service}",
+        title=f"the models of {service} in the bucket, by checksum",
+        action=PublishWeights(service=service),
+        predicted=Cost(peak_bytes=160 * MIB, kept_bytes=40 * MIB, memory_bytes=500 * MIB, wall_s=25),
+    )
+
+
+class WeightsHandler:
+    """Carries it out."""
+
+    def __init__(self, project: Project, runner: Runner, bucket: BucketAccess) -> None:
+        self._project = project
+        self._runner = runner
+        self._bucket = bucket
+
+    def preflight(self, action: PublishWeights) -> None:
+        """Refuse a manifest that cannot be read. Raises UsageError."""
+        read_weights(self._project.root, action.service)
+
+    def finished(self, action: PublishWeights) -> Result | None:
+        """Return the models when the bucket holds every one, with its pinned size and checksum."""
+        wanted = read_weights(self._project.root, action.service)
+        client = self._bucket.operator_or_none()
+        if client is None or not all(_is_published(client, self._bucket.name, weights) for weights in wanted):
+            return None
+        return self._result(wanted)
+
+    def run(self, action: PublishWeights, say: Say) -> Result:
+        """Make the models and upload those that the bucket lacks."""
+        wanted = read_weights(self._project.root, action.service)
+        folder = self._project.state / "cache" / "models"
+        manifest = self._project.root / "services" / action.service / "models.toml"
+        self._runner.run(
+            Command(argv=(str(self._project.root / "scripts" / "setup-npm"),), house=True), on_line=say
+        )  # the models' packages come from npm
+        argv = self._project.python_argv("services.model_zoo", "fetch", "--out", str(folder), "--manifest", str(manifest))
+        hint = "the lines above name the model and what is wrong with it"
+        self._runner.run(Command(argv=argv, cwd=self._project.root, hint=hint, house=True), on_line=say)
+        client = self._bucket.operator()
+        for weights in wanted:
+            if not _is_published(client, self._bucket.name, weights):
+                say(f"to s3://{self._bucket.name}/{weights.key}")
+                with (folder / weights.file).open("rb") as file:
+                    client.put_object(
+                        Bucket=self._bucket.name, Key=weights.key, Body=file, Metadata={_CHECKSUM: weights.sha256}
+                    )
+        return self._result(wanted)
+
+    def _result(self, wanted: tuple[Weights, ...]) -> Result:
+        return {"models": {weights.file: f"s3://{self._bucket.name}/{weights.key}" for weights in wanted}}
+
+
+def _is_published(client: S3Client, bucket: str, weights: Weights) -> bool:
+    from botocore.exceptions import ClientError
+
+    try:
+        head = client.head_object(Bucket=bucket, Key=weights.key)
+    except ClientError:
+        return False
+    return head["ContentLength"] == weights.size_bytes and head["Metadata"].get(_CHECKSUM) == weights.sha256

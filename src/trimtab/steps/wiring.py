@@ -1,0 +1,47 @@
+"""Put the handlers and the executor together for a project on this machine. The one place that knows them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trimtab.console import Console
+from trimtab.cost.ledger import Ledger
+from trimtab.emulation.bucket import EmbeddedBucket
+from trimtab.executor import DisplayExecutor, Executor, Handler
+from trimtab.images.engine import connect_or_none, data_root
+from trimtab.process import ProcessRunner, Runner
+from trimtab.project import Project
+from trimtab.steps.dataset import DatasetHandler, PushData
+from trimtab.steps.engine import EngineHandler, EnsureEngine
+from trimtab.steps.image import BuildImage, ImageHandler
+from trimtab.steps.provision import EMBEDDED_STACK, Provision, ProvisionHandler
+from trimtab.steps.service import Serve, ServiceHandler
+from trimtab.steps.training import Train, TrainingHandler
+from trimtab.steps.weights import PublishWeights, WeightsHandler
+
+
+def handlers(project: Project, runner: Runner) -> Mapping[type[Any], Handler]:
+    """Return the handler of each type of action."""
+    bucket = EmbeddedBucket(project, stack=EMBEDDED_STACK)
+    return {
+        EnsureEngine: EngineHandler(project, runner),
+        Provision: ProvisionHandler(project, runner),
+        PublishWeights: WeightsHandler(project, runner, bucket),
+        PushData: DatasetHandler(project, runner, bucket),
+        BuildImage: ImageHandler(project, runner),
+        Serve: ServiceHandler(project, bucket),
+        Train: TrainingHandler(project, runner, bucket),
+    }
+
+
+def executor(project: Project, console: Console, *, dry_run: bool) -> Executor | DisplayExecutor:
+    """Return what carries out a plan: for real, or by showing it."""
+    if dry_run:
+        return DisplayExecutor(console)
+    return Executor(
+        handlers(project, ProcessRunner()),
+        ledger=Ledger(project.state / "ledger.jsonl"),
+        console=console,
+        watched=(project.state, data_root(connect_or_none())),
+    )
