@@ -37,7 +37,13 @@ def plan_document(whole: Plan, verdicts: tuple[Verdict, ...]) -> dict[str, Any]:
     return {
         "fits": all(verdict.fits for verdict in verdicts),
         "budgets": [
-            {"budget": v.budget, "need": v.need, "limit": v.limit, "fits": v.fits, "remedy": None if v.fits else v.remedy}
+            {
+                "budget": v.budget,
+                "need": v.need,
+                "limit": v.limit,
+                "fits": v.fits,
+                "remedy": None if v.fits else v.remedy,
+            }
             for v in verdicts
         ],
         "steps": [

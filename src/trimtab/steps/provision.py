@@ -41,7 +41,7 @@ class ProvisionHandler:
         self._project = project
         self._runner = runner
 
-    def preflight(self, action: Provision) -> None:
+    def preflight(self, action: Provision) -> None:  # noqa: ARG002 - every handler is asked with its action
         """Refuse a project without infra/. Raises UsageError."""
         if not (self._project.root / "infra" / "embedded.py").is_file():
             raise UsageError(

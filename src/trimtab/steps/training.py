@@ -6,16 +6,11 @@ credentials; the job, an ordinary program that knows only paths, trains; its res
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from trimtab.catalogue import Job
 from trimtab.errors import UsageError
 from trimtab.executor import Result, Say
-from trimtab.images.build import inputs_digest
 from trimtab.plan import Cost, Step
 from trimtab.process import Command, Runner
 from trimtab.project import Project

@@ -64,7 +64,9 @@ class WeightsHandler:
         self._runner.run(
             Command(argv=(str(self._project.root / "scripts" / "setup-npm"),), house=True), on_line=say
         )  # the models' packages come from npm
-        argv = self._project.python_argv("services.model_zoo", "fetch", "--out", str(folder), "--manifest", str(manifest))
+        argv = self._project.python_argv(
+            "services.model_zoo", "fetch", "--out", str(folder), "--manifest", str(manifest)
+        )
         hint = "the lines above name the model and what is wrong with it"
         self._runner.run(Command(argv=argv, cwd=self._project.root, hint=hint, house=True), on_line=say)
         client = self._bucket.operator()
