@@ -48,6 +48,21 @@ class StepOutcome:
     started_s: float
     ended_s: float
 
+    @property
+    def verdict(self) -> str:
+        """Say how the measurement stands to the prediction."""
+        if self.measured is None:
+            return "nothing to do"
+        predicted, measured = self.step.predicted, self.measured
+        over = []
+        if measured.peak_bytes > predicted.peak_bytes:
+            over.append(f"disk +{format_size(measured.peak_bytes - predicted.peak_bytes)}")
+        if measured.wall_s > predicted.wall_s:
+            over.append(f"time +{format_duration(measured.wall_s - predicted.wall_s)}")
+        if predicted.memory_bytes is not None and (measured.memory_bytes or 0) > predicted.memory_bytes:
+            over.append(f"memory +{format_size((measured.memory_bytes or 0) - predicted.memory_bytes)}")
+        return f"over its plan: {', '.join(over)}" if over else "within its plan"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:

@@ -30,21 +30,6 @@ def carry_out(project: Project, plan: Plan, console: Console, *, dry_run: bool) 
         return executor(project, console, dry_run=False).run(plan, run=run)
 
 
-def verdict_of(outcome: StepOutcome) -> str:
-    """Say how a step's measurement stands to its prediction."""
-    if outcome.measured is None:
-        return "nothing to do"
-    predicted, measured = outcome.step.predicted, outcome.measured
-    over = []
-    if measured.peak_bytes > predicted.peak_bytes:
-        over.append(f"disk +{format_size(measured.peak_bytes - predicted.peak_bytes)}")
-    if measured.wall_s > predicted.wall_s:
-        over.append(f"time +{format_duration(measured.wall_s - predicted.wall_s)}")
-    if predicted.memory_bytes is not None and (measured.memory_bytes or 0) > predicted.memory_bytes:
-        over.append(f"memory +{format_size((measured.memory_bytes or 0) - predicted.memory_bytes)}")
-    return f"over its plan: {', '.join(over)}" if over else "within its plan"
-
-
 def print_outcomes(console: Console, project: Project, record: RunRecord, page: Path | None = None) -> None:
     """Print the table of steps, then what serves, what was trained, and where the page is."""
     rows = []
@@ -56,7 +41,7 @@ def print_outcomes(console: Console, project: Project, record: RunRecord, page: 
                 f"{format_size(predicted.peak_bytes)}, {format_duration(predicted.wall_s)}",
                 "-" if measured is None else f"{format_size(measured.peak_bytes)}, {format_duration(measured.wall_s)}",
                 _detail(outcome),
-                verdict_of(outcome),
+                outcome.verdict,
             )
         )
     console.table("What was done", ("step", "predicted", "measured", "result", "verdict"), rows)
@@ -82,7 +67,7 @@ def outcome_document(project: Project, record: RunRecord, page: Path | None = No
                 "outcome": outcome.outcome,
                 "predicted": asdict(outcome.step.predicted),
                 "measured": None if outcome.measured is None else asdict(outcome.measured),
-                "verdict": verdict_of(outcome),
+                "verdict": outcome.verdict,
                 "result": dict(outcome.result),
             }
             for outcome in record.outcomes

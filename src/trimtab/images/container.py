@@ -164,7 +164,12 @@ def _holder_of(port: int) -> str:
     import psutil
 
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr[1] == port and connection.pid:
+        if (
+            connection.status == psutil.CONN_LISTEN
+            and connection.laddr
+            and connection.laddr[1] == port
+            and connection.pid
+        ):
             return f": {psutil.Process(connection.pid).name()} (process {connection.pid})"
     return ""
 

@@ -48,10 +48,10 @@ def build_plan(catalogue: Catalogue, measured: Mapping[str, Cost], *, service: s
     return _predicted(steps, measured)
 
 
-def training_plan(catalogue: Catalogue, measured: Mapping[str, Cost], *, job: str, attempt_label: str) -> Plan:
+def training_plan(catalogue: Catalogue, measured: Mapping[str, Cost], *, job: str, label: str) -> Plan:
     """Return the plan that trains one job on this machine. Raises UsageError for an unknown name."""
     require_known("job", job, tuple(catalogue.jobs))
-    training = training_step(job, catalogue.jobs[job], attempt_label=attempt_label)
+    training = training_step(job, catalogue.jobs[job], label=label)
     return _predicted([provision_step(), dataset_step(job), training], measured)
 
 

@@ -6,32 +6,41 @@ credentials; the job, an ordinary program that knows only paths, trains; its res
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from trimtab.catalogue import Job
-from trimtab.errors import UsageError
+from trimtab.errors import ProgramError, UsageError
 from trimtab.executor import Result, Say
+from trimtab.images.build import inputs_digest
 from trimtab.plan import Cost, Step
 from trimtab.process import Command, Runner
 from trimtab.project import Project
 from trimtab.storage.bucket import BucketAccess
 from trimtab.units import MIB
 
+if TYPE_CHECKING:
+    from trimtab.storage.runs import RunRecord
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Train:
-    """Train a job; the same inputs are the same run, which goes on or is already finished."""
+    """Train a job; the same inputs are the same run, which goes on or is already finished.
+
+    `label` tells a further run of the same inputs from the first.
+    """
 
     job: str
-    attempt_label: str = ""
+    label: str = ""
 
 
-def training_step(name: str, job: Job, *, attempt_label: str = "") -> Step:
+def training_step(name: str, job: Job, *, label: str = "") -> Step:
     """Return the step. Its memory and time are the job's own in the catalogue."""
     return Step(
         name=f"train:{name}",
         title=f"training {name}, with its role's credentials",
-        action=Train(job=name, attempt_label=attempt_label),
+        action=Train(job=name, label=label),
         predicted=Cost(peak_bytes=64 * MIB, kept_bytes=64 * MIB, memory_bytes=job.memory, wall_s=job.time),
     )
 
@@ -43,6 +52,7 @@ class TrainingHandler:
         self._project = project
         self._runner = runner
         self._bucket = bucket
+        self._results = project.state / "results"
 
     def preflight(self, action: Train) -> None:
         """Refuse a job whose configuration is not there. Raises UsageError."""
@@ -55,22 +65,19 @@ class TrainingHandler:
             )
 
     def finished(self, action: Train) -> Result | None:
-        """Return the run's result when it is finished for these inputs and lies in the bucket."""
-        from trimtab.storage.datasets import is_pushed
+        """Return the run's result when it is finished for these inputs and its results lie in the bucket."""
+        from trimtab.storage.datasets import local_digest, pushed_digest
         from trimtab.storage.runs import read_run
 
         client = self._bucket.operator_or_none()
-        data = self._mounted(action)
-        if client is None or not data.is_dir():
+        digest = None if client is None else pushed_digest(client, self._bucket.name, self._job(action).data)
+        if client is None or digest is None:
             return None
-        run_id = self._run_id(action, data)
-        record = read_run(self._results, run_id) if run_id else None
+        record = read_run(self._results, self._run_id(action, digest))
         if record is None or record.outcome != "finished":
             return None
-        folder = self._results / record.run_directory
-        if is_pushed(client, folder, self._bucket.name, self._destination(action, record.run_directory)) is None:
-            return None
-        return self._result(action, record)
+        there = pushed_digest(client, self._bucket.name, self._destination(action, record))
+        return self._result(action, record) if there == local_digest(self._results / record.run_directory) else None
 
     def run(self, action: Train, say: Say) -> Result:
         """Mount the data, train or go on training, and push what it left. Raises what the job or the bucket raises."""
@@ -79,13 +86,12 @@ class TrainingHandler:
 
         job = self._job(action)
         client = self._bucket.of_job(action.job)
-        data = self._mounted(action)
-        materialise(client, self._bucket.name, job.data, data, say=say)
-        run_id = self._run_id(action, data)
+        data = materialise(client, self._bucket.name, job.data, self._project.state / "mounts" / action.job, say=say)
+        run_id = self._run_id(action, data.digest)
         argv = self._project.python_argv(
             f"training.{action.job}",
             "--config", str(self._project.root / job.config),
-            "--data", str(data),
+            "--data", str(data.directory),
             "--results", str(self._results),
             "--run-id", run_id,
             "--resume",
@@ -94,7 +100,37 @@ class TrainingHandler:
         hint = "run the same command again: it goes on from the last complete checkpoint"
         self._runner.run(Command(argv=argv, cwd=self._project.root, hint=hint, house=True), on_line=say)
         record = read_run(self._results, run_id)
-        folder = self._results / record.run_directory
-        say(f"results to s3://{self._bucket.name}/{self._destination(action, record.run_directory)}")
-        push(client, folder, self._bucket.name, self._destination(action, record.run_directory), say=say)
+        if record is None:
+            raise ProgramError(
+                f"training.{action.job} left no record of the run {run_id}",
+                why=f"{self._results / 'runs'} does not hold it",
+                remedy="a job records its run as docs/training.md says",
+            )
+        destination = self._destination(action, record)
+        say(f"results to s3://{self._bucket.name}/{destination}")
+        push(client, self._results / record.run_directory, self._bucket.name, destination, say=say)
         return self._result(action, record)
+
+    def _job(self, action: Train) -> Job:
+        return self._project.catalogue.jobs[action.job]
+
+    def _run_id(self, action: Train, data_digest: str) -> str:
+        """Name the run by what goes into it: data, configuration, code. The same inputs are the same run."""
+        root = self._project.root
+        files = (root / "training" / action.job, root / "src" / "trimtab" / "storage", root / self._job(action).config)
+        inputs = inputs_digest(files, root=root, also=(data_digest, action.label))
+        return f"{action.job}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+
+    def _destination(self, action: Train, record: RunRecord) -> str:
+        return f"{self._job(action).results}{record.run_directory}/"
+
+    def _result(self, action: Train, record: RunRecord) -> Result:
+        final = record.final or {}
+        return {
+            "job": action.job,
+            "run_id": record.run_id,
+            "test_accuracy": final.get("test_accuracy"),
+            "attempts": len(record.attempts),
+            "checkpoints": str(self._results / record.run_directory),
+            "bucket": f"s3://{self._bucket.name}/{self._destination(action, record)}",
+        }
