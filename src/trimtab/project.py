@@ -54,3 +54,20 @@ def _nearest_catalogue() -> Path:
         why=f"neither {places[0]} nor a folder above it holds one",
         remedy="run from inside a Trimtab project, or name the file with --catalogue PATH",
     )
+
+
+def current_commit(root: Path) -> str:
+    """Return the commit that is checked out, or an empty text outside of git. Reads .git itself: no program is run."""
+    git = root / ".git"
+    try:
+        head = (git / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        reference = head.removeprefix("ref: ")
+        loose = git / reference
+        if loose.is_file():
+            return loose.read_text().strip()
+        packed = (line.split(" ", 1) for line in (git / "packed-refs").read_text().splitlines() if " " in line)
+        return next((commit for commit, name in packed if name == reference), "")
+    except OSError:
+        return ""

@@ -11,7 +11,7 @@ from trimtab.cli.outcome import carry_out, outcome_document, print_outcomes
 from trimtab.console import Console
 from trimtab.cost.ledger import Ledger
 from trimtab.plan import require_fit
-from trimtab.project import find_project
+from trimtab.project import current_commit, find_project
 from trimtab.steps.plans import local_plan
 from trimtab.units import format_duration, format_size
 
@@ -47,7 +47,9 @@ def local(*, catalogue: Path | None, dry_run: bool, as_json: bool) -> None:
     from trimtab.report.local_run import report_of
     from trimtab.report.page import write_page
 
-    page = write_page(report_of(project, record, verdicts), project.state / "report")
+    page = write_page(
+        report_of(project, record, verdicts, commit=current_commit(project.root)), project.state / "report"
+    )
     console.result(
         outcome_document(project, record, page),
         text=lambda: print_outcomes(console, project, record, page),

@@ -66,7 +66,7 @@ class ProvisionHandler:
         argv = self._project.python_argv(
             "infra.embedded", verb,
             "--stack", action.stack,
-            "--catalogue", str(self._project.catalogue_path),
+            "--catalogue", str(self._project.catalogue_path.absolute()),
             "--state-dir", str(self._project.state / "aws"),
             "--json",
         )  # fmt: skip

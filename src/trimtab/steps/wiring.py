@@ -23,7 +23,7 @@ from trimtab.steps.weights import PublishWeights, WeightsHandler
 
 def handlers(project: Project, runner: Runner) -> Mapping[type[Any], Handler]:
     """Return the handler of each type of action."""
-    bucket = EmbeddedBucket(project, stack=EMBEDDED_STACK)
+    bucket = EmbeddedBucket(project, runner, stack=EMBEDDED_STACK)
     return {
         EnsureEngine: EngineHandler(project, runner),
         Provision: ProvisionHandler(project, runner),
