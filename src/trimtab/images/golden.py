@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import requests
-
 from trimtab.catalogue import Golden
 from trimtab.errors import HealthError
 
@@ -35,6 +33,8 @@ def wait_until_healthy(address: str, *, within_s: float, is_running: Callable[[]
 
     Raises HealthError when it does not within the time, or when the container has ended.
     """
+    import requests
+
     deadline = time.monotonic() + within_s
     last = "it never answered"
     while time.monotonic() < deadline:
@@ -53,6 +53,8 @@ def wait_until_healthy(address: str, *, within_s: float, is_running: Callable[[]
 
 def ask_golden(address: str, golden: Golden, *, root: Path) -> GoldenAnswer:
     """Post the golden picture and return the answer. Raises HealthError when it is not the expected one."""
+    import requests
+
     picture = root / golden.picture
     started = time.monotonic()
     try:
