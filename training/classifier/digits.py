@@ -1,0 +1,94 @@
+"""Lay out scikit-learn's handwritten digits as an image folder: 1797 real pictures of 8 x 8, the same bytes every time.
+
+`python -m training.classifier.digits --out DIR` writes DIR whole or not at all, and does nothing where it is there.
+Source: https://archive.ics.uci.edu/dataset/80, the part that scikit-learn (BSD) ships as `load_digits`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from trimtab.errors import TrimtabError, UsageError
+from trimtab.storage.durable import make_directory, raise_write_error, sole_writer, sync_directory
+
+_SEED: Final = 20260401
+_TEST_PART, _VAL_PART = 0.2, 0.1
+
+
+def digit_files() -> dict[str, bytes]:
+    """Return the image folder as {relative path: PNG}: 70 % train, 10 % val and 20 % test of each digit, shuffled."""
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # scikit-learn has no stubs
+
+    digits = load_digits()
+    pictures = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # the source has 17 greys, 0 to 16
+    random = np.random.Generator(np.random.PCG64(_SEED))
+    files: dict[str, bytes] = {}
+    for digit in range(10):
+        members = random.permutation(np.flatnonzero(digits.target == digit))
+        test, val = round(len(members) * _TEST_PART), round(len(members) * _VAL_PART)
+        for place, index in enumerate(members):
+            split = "test" if place < test else "val" if place < test + val else "train"
+            stream = io.BytesIO()
+            Image.fromarray(pictures[index]).save(stream, "PNG")
+            files[f"{split}/{digit}/{index:04d}.png"] = stream.getvalue()
+    return files
+
+
+def lay_out(directory: Path, files: dict[str, bytes]) -> bool:
+    """Write files below a new directory, whole or not at all; return whether anything was written.
+
+    Raises UsageError when something else is there, BudgetError when the disk is full.
+    """
+    directory = directory.absolute()
+    if directory.exists():
+        there = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
+        if there == set(files) and all((directory / path).read_bytes() == content for path, content in files.items()):
+            return False
+        raise UsageError(
+            f"{directory} is there, but it is not these digits",
+            why=f"{len(there ^ set(files))} of its files are missing or more, or some differ",
+            remedy="give another --out, or move it away; nothing there was touched",
+        )
+    make_directory(directory.parent)
+    temporary = directory.with_name(f".{directory.name}.part")
+    with sole_writer(directory.parent):
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)  # what a killed one left; no other writes here now
+            for path, content in files.items():
+                (temporary / path).parent.mkdir(parents=True, exist_ok=True)
+                (temporary / path).write_bytes(content)
+            temporary.rename(directory)
+            sync_directory(directory.parent)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise_write_error(error, f"{directory} was not written")
+    return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.classifier.digits", description="Lay out scikit-learn's digits."
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to lay the pictures out")
+    options = parser.parse_args(arguments)
+    try:
+        files = digit_files()
+        written = lay_out(options.out, files)
+    except TrimtabError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    sys.stderr.write(f"{len(files)} pictures {'written to' if written else 'were already in'} {options.out}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

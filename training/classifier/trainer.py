@@ -1,0 +1,183 @@
+"""The training itself, one step at a time, with a state that says everything: stop anywhere, load it, and go on.
+
+Resuming is exact because every random draw comes from a state that the checkpoint carries (torch's global one), the
+order of an epoch is a function of seed and epoch, and the learning rate one of the step. Touches no file.
+Python's and NumPy's own random states are not drawn from after the data is read, so there is nothing of them to carry.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.classifier.augmentation import augment
+from training.classifier.network import SmallCnn
+from trimtab.errors import HealthError
+
+if TYPE_CHECKING:
+    from training.classifier.config import Config
+    from training.classifier.pictures import ImageFolder, Split
+
+_EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Mean loss and the confusion matrix, rows the truth and columns the answer."""
+
+    loss: float
+    confusion: tuple[tuple[int, ...], ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Return the part of the pictures that was told right."""
+        total = sum(map(sum, self.confusion))
+        return sum(row[index] for index, row in enumerate(self.confusion)) / total
+
+
+class Trainer:
+    """A network being trained. After `train_step` or `end_epoch`, `state()` is all that another process needs."""
+
+    def __init__(self, config: Config, data: ImageFolder) -> None:
+        """Start from step 0, or from a state with `load`. Sets torch's threads, its algorithms and its random state."""
+        torch.use_deterministic_algorithms(mode=True)
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        how = config.optimisation
+        self._config, self._data = config, data
+        self.network = SmallCnn(
+            channels=config.pictures.channels,
+            classes=len(data.classes),
+            width=config.network.width,
+            dropout=config.network.dropout,
+        )
+        self._optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay
+        )
+        self.batches = math.ceil(len(data.train.labels) / how.batch_size)
+        self.step = self.epoch = self.batch = 0  # finished steps, finished epochs, finished batches of this epoch
+        self._loss_sum = 0.0  # over the pictures of this epoch so far
+        self.epochs: list[dict[str, float]] = []
+        self.best: dict[str, Any] | None = None  # epoch, val_loss and the weights
+
+    @property
+    def done(self) -> bool:
+        """Say whether every epoch is over, or the patience is."""
+        patience = self._config.optimisation.patience_epochs
+        lost = self.best is not None and patience is not None and self.epoch - self.best["epoch"] >= patience
+        return lost or self.epoch == self._config.optimisation.epochs
+
+    @property
+    def at_epoch_end(self) -> bool:
+        """Say whether every batch of the epoch is done, so that `end_epoch` is next."""
+        return self.batch == self.batches
+
+    def train_step(self) -> None:
+        """Learn from the next batch. Raises HealthError, with the cause, when the loss is not a number."""
+        how = self._config.optimisation
+        chosen = self._order()[self.batch * how.batch_size : (self.batch + 1) * how.batch_size]
+        labels = self._data.train.labels[chosen]
+        self.network.train()
+        pictures = augment(_as_input(self._data.train.pictures[chosen]), self._config.augmentation)
+        loss = functional.cross_entropy(self.network(pictures), labels)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise self._not_a_number(value)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.learning_rate(self.step)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
+        self._optimiser.step()
+        self._loss_sum += value * len(labels)
+        self.step += 1
+        self.batch += 1
+
+    def end_epoch(self) -> dict[str, float]:
+        """Validate, note the epoch, remember the best weights so far, and return what was measured."""
+        evaluation = self.evaluate(self._data.val)
+        if not math.isfinite(evaluation.loss):
+            raise self._not_a_number(evaluation.loss)
+        measured = {
+            "train_loss": self._loss_sum / len(self._data.train.labels),
+            "val_loss": evaluation.loss,
+            "val_accuracy": evaluation.accuracy,
+            "learning_rate": self.learning_rate(self.step - 1),
+        }
+        self.epoch, self.batch, self._loss_sum = self.epoch + 1, 0, 0.0
+        self.epochs.append({"epoch": self.epoch, "step": self.step, **measured})
+        if self.best is None or evaluation.loss < self.best["val_loss"]:
+            weights = {name: value.clone() for name, value in self.network.state_dict().items()}
+            self.best = {"epoch": self.epoch, "val_loss": evaluation.loss, "weights": weights}
+        return measured
+
+    def evaluate(self, split: Split) -> Evaluation:
+        """Measure the network as it is now. Draws nothing at random and changes nothing."""
+        self.network.eval()
+        classes = len(self._data.classes)
+        confusion = torch.zeros(classes * classes, dtype=torch.int64)
+        loss_sum = 0.0
+        with torch.inference_mode():
+            for start in range(0, len(split.labels), _EVALUATION_BATCH):
+                labels = split.labels[start : start + _EVALUATION_BATCH]
+                scores = self.network(_as_input(split.pictures[start : start + _EVALUATION_BATCH]))
+                loss_sum += functional.cross_entropy(scores, labels, reduction="sum").item()
+                confusion += torch.bincount(labels * classes + scores.argmax(1), minlength=classes * classes)
+        rows = confusion.view(classes, classes).tolist()
+        return Evaluation(loss=loss_sum / len(split.labels), confusion=tuple(tuple(row) for row in rows))
+
+    def learning_rate(self, step: int) -> float:
+        """Return the rate of a step, counted from 0: up in a line while warming, then down in a cosine to 0."""
+        how = self._config.optimisation
+        if step < how.warmup_steps:
+            return how.learning_rate * (step + 1) / how.warmup_steps
+        rest = max(1, how.epochs * self.batches - how.warmup_steps)
+        return how.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - how.warmup_steps) / rest)))
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the next step depends on, in tensors and plain values: `weights_only` loading takes it."""
+        return {
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "step": self.step,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "loss_sum": self._loss_sum,
+            "epochs": self.epochs,
+            "best": self.best,
+            "network": self.network.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take a state over. The data and the configuration must be those that it was made with."""
+        torch.set_num_threads(state["threads"])
+        self.network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.step, self.epoch, self.batch = state["step"], state["epoch"], state["batch"]
+        self._loss_sum, self.epochs, self.best = state["loss_sum"], state["epochs"], state["best"]
+        torch.set_rng_state(state["random"])
+
+    def _order(self) -> Tensor:
+        """Return this epoch's order of the training pictures: a function of the seed and the epoch."""
+        generator = torch.Generator().manual_seed(self._config.seed * 1_000_003 + self.epoch)
+        return torch.randperm(len(self._data.train.labels), generator=generator)
+
+    def _not_a_number(self, value: float) -> HealthError:
+        wrong = [name for name, tensor in self.network.named_parameters() if not torch.isfinite(tensor).all()]
+        rate = self.learning_rate(max(0, self.step - 1))
+        cause = f"the weights of {wrong[0]} overflowed before it" if wrong else "the scores overflowed"
+        return HealthError(
+            f"the loss is {value} at step {self.step + 1} (epoch {self.epoch + 1})",
+            why=f"{cause}; the learning rate was {rate:.3g}",
+            remedy="lower optimisation.learning_rate or raise optimisation.warmup_steps; that is a new run",
+        )
+
+
+def _as_input(pictures: Tensor) -> Tensor:
+    return pictures.to(torch.float32) / 255
