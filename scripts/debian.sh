@@ -5,6 +5,9 @@
 # shellcheck disable=SC2034  # read by the scripts that source this file
 DEBIAN_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
+# Root's PATH lacks these after a plain su; dockerd and debootstrap live there.
+PATH=$PATH:/usr/sbin:/sbin
+
 is_debian_like() { [[ -e /etc/debian_version ]] && command -v apt-get >/dev/null; }
 
 # room_for FOLDER GIB PURPOSE: refuse before anything is written when the disk is too full.
