@@ -1,0 +1,281 @@
+"""The geometry of the page's charts: from samples to paths and positions. Pure, and the same for equal input.
+
+A plot is an SVG of 1000 by 1000 units that the page stretches to its width; whatever is text stands beside it in HTML,
+in percent of the plot from its left and its bottom, so that it keeps its size on a phone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from trimtab.report.model import RunReport, StepReport, TrainingReport
+from trimtab.units import format_duration, format_size
+
+_UNITS: Final = 1000
+_MOST_POINTS: Final = 400
+_MOST_TICKS: Final = 5
+_ROOM_ABOVE: Final = 1.08
+_CLOCK_STEPS_S: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """A place on an axis, in percent, and what stands there."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """The stretch of one step on the run's clock, in percent."""
+
+    number: int
+    step: StepReport
+    left: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskChart:
+    """Disk over time above what was used at the start: the measured area, what was planned, and the budget."""
+
+    area: str
+    line: str
+    planned: str
+    bands: tuple[Band, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    budget: Tick
+    peak: Tick
+    peak_height: float
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One metric over the epochs. `colour` counts the metric's prefixes: train_loss and train_accuracy share one."""
+
+    name: str
+    colour: int
+    path: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochChart:
+    """Metrics of one kind over the epochs; `kept` is the epoch whose weights were kept, when that is known."""
+
+    title: str
+    series: tuple[Series, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    kept: Tick | None
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Maps values from `low` to `high` onto 0 to 1."""
+
+    low: float
+    high: float
+
+    def share(self, value: float) -> float:
+        return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.0
+
+    def percent(self, value: float) -> float:
+        return round(100 * self.share(value), 2)
+
+
+def disk_above_start(report: RunReport) -> tuple[Point, ...]:
+    """Return the samples as (seconds since the start, bytes above the first sample)."""
+    return tuple((at_s, float(used - report.disk[0][1])) for at_s, used in report.disk)
+
+
+def disk_chart(report: RunReport) -> DiskChart | None:
+    """Return the chart of the disk, or None when fewer than two samples were taken."""
+    samples = disk_above_start(report)
+    if len(samples) < 2:
+        return None
+    planned = tuple(_planned(report.steps))
+    peak_s, peak_bytes = max(samples, key=lambda sample: sample[1])
+    top = max(report.disk_budget_bytes, peak_bytes, *(height for _, height in planned), 1.0)
+    clock = _Scale(0.0, max(samples[-1][0], *(step.ended_s for step in report.steps), 0.1))
+    disk = _Scale(min(0.0, *(used for _, used in samples)), top * _ROOM_ABOVE)
+    curve = _path(_reduced(samples), clock, disk)
+    floor, start, end = (
+        _number(value) for value in (_y(disk, 0.0), _x(clock, samples[0][0]), _x(clock, samples[-1][0]))
+    )
+    return DiskChart(
+        area=f"M{start},{floor}L{curve[1:]}L{end},{floor}Z",
+        line=curve,
+        planned="".join(
+            f"M{_number(_x(clock, step.started_s))},{_number(_y(disk, height))}H{_number(_x(clock, step.ended_s))}"
+            for step, height in planned
+        ),
+        bands=tuple(
+            Band(
+                number=number,
+                step=step,
+                left=clock.percent(step.started_s),
+                width=round(100 * (clock.share(step.ended_s) - clock.share(step.started_s)), 2),
+            )
+            for number, step in enumerate(report.steps, start=1)
+        ),
+        x_ticks=_clock_ticks(clock),
+        y_ticks=_size_ticks(disk),
+        budget=Tick(at=disk.percent(report.disk_budget_bytes), text=format_size(report.disk_budget_bytes)),
+        peak=Tick(at=clock.percent(peak_s), text=format_size(peak_bytes)),
+        peak_height=disk.percent(peak_bytes),
+        description=f"Disk above the start, over {format_duration(clock.high)}: at most {format_size(peak_bytes)}, "
+        f"{format_duration(peak_s)} after the start; the budget is {format_size(report.disk_budget_bytes)}.",
+    )
+
+
+def epoch_charts(training: TrainingReport) -> tuple[EpochChart, ...]:
+    """Return the chart of the accuracies and that of the losses, each where there are any."""
+    names = sorted({name for _, metrics in training.epochs for name in metrics})
+    prefixes = sorted({_prefix(name) for name in names if "accuracy" in name or "loss" in name})
+    charts = (
+        _epoch_chart(kind, [name for name in names if kind in name], prefixes, training)
+        for kind in ("accuracy", "loss")
+    )
+    return tuple(chart for chart in charts if chart is not None)
+
+
+def _epoch_chart(
+    kind: str, names: Sequence[str], prefixes: Sequence[str], training: TrainingReport
+) -> EpochChart | None:
+    values = {name: _values(name, training.epochs) for name in names}
+    heights = [value for points in values.values() for _, value in points]
+    if not heights:
+        return None
+    epochs = [epoch for points in values.values() for epoch, _ in points]
+    x = _Scale(min(epochs), max(epochs))
+    step = _step_of(max(heights) - min(heights))
+    low = 0.0 if kind == "loss" else math.floor(min(heights) / step) * step
+    y = _Scale(low, max(math.ceil(max(heights) / step) * step, low + step))
+    series = tuple(
+        Series(
+            name=name.replace("_", " "),
+            colour=prefixes.index(_prefix(name)),
+            path=_path(points, x, y),
+            last=f"{points[-1][1]:.4f}",
+        )
+        for name, points in values.items()
+        if points
+    )
+    kept = training.final.get("best_epoch")
+    return EpochChart(
+        title=f"{kind} per epoch",
+        series=series,
+        x_ticks=_epoch_ticks(x),
+        y_ticks=_float_ticks(y),
+        kept=Tick(at=x.percent(kept), text=f"epoch {kept} kept") if isinstance(kept, int) and kept in epochs else None,
+        description=f"{kind} over {len(training.epochs)} epochs; at the end: "
+        + ", ".join(f"{one.name} {one.last}" for one in series),
+    )
+
+
+def _planned(steps: Iterable[StepReport]) -> Iterable[tuple[StepReport, float]]:
+    """Yield each step that ran with the height that its plan gave it: what steps before it keep, and its own peak."""
+    kept = 0.0
+    for step in steps:
+        if step.outcome == "already done":
+            continue
+        yield step, kept + step.predicted.peak_bytes
+        kept += step.predicted.kept_bytes
+
+
+def _reduced(points: Sequence[Point]) -> list[Point]:
+    """Return at most a few hundred points that still hold every peak: of each stretch the highest, and both ends."""
+    size = math.ceil(len(points) / _MOST_POINTS)
+    if size == 1:
+        return list(points)
+    inner = points[1:-1]
+    highest = [max(inner[at : at + size], key=lambda point: point[1]) for at in range(0, len(inner), size)]
+    return [points[0], *highest, points[-1]]
+
+
+def _values(name: str, epochs: Iterable[tuple[int, Mapping[str, float]]]) -> tuple[Point, ...]:
+    return tuple(
+        (float(epoch), float(metrics[name]))
+        for epoch, metrics in epochs
+        if name in metrics and math.isfinite(metrics[name])
+    )
+
+
+def _prefix(name: str) -> str:
+    return name.partition("_")[0]
+
+
+def _x(scale: _Scale, value: float) -> float:
+    return _UNITS * scale.share(value)
+
+
+def _y(scale: _Scale, value: float) -> float:
+    return _UNITS * (1 - scale.share(value))
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _path(points: Iterable[Point], x: _Scale, y: _Scale) -> str:
+    corners = [f"{_number(_x(x, at))},{_number(_y(y, value))}" for at, value in points]
+    return "M" + "L".join(corners) + ("h0" if len(corners) == 1 else "")  # a round cap shows a lone point
+
+
+def _size_ticks(scale: _Scale) -> tuple[Tick, ...]:
+    step = 1.0
+    while (scale.high - scale.low) / step > _MOST_TICKS:
+        step *= 2
+    return tuple(Tick(at=scale.percent(at), text=_round_size(at)) for at in _multiples(step, scale))
+
+
+def _round_size(size_bytes: float) -> str:
+    return "0" if size_bytes == 0 else format_size(size_bytes).replace(".0 ", " ")
+
+
+def _float_ticks(scale: _Scale) -> tuple[Tick, ...]:
+    step = _step_of(scale.high - scale.low)
+    return tuple(Tick(at=scale.percent(at), text=f"{at:.6g}") for at in _multiples(step, scale))
+
+
+def _epoch_ticks(scale: _Scale) -> tuple[Tick, ...]:
+    step = max(1.0, _step_of(scale.high - scale.low))
+    marks = sorted({scale.low, *(at for at in _multiples(step, scale) if at - scale.low >= step / 2)})
+    return tuple(Tick(at=scale.percent(at), text=f"{at:.0f}") for at in marks)
+
+
+def _clock_ticks(scale: _Scale) -> tuple[Tick, ...]:
+    step = next((step for step in _CLOCK_STEPS_S if scale.high / step <= _MOST_TICKS), 86400.0)
+    return tuple(Tick(at=scale.percent(at), text=_clock(at, step)) for at in _multiples(step, scale))
+
+
+def _clock(seconds: float, step: float) -> str:
+    if seconds == 0:
+        return "0"
+    if step < 15:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d} h" if step >= 900 else f"{minutes}:{rest:02d} min"
+
+
+def _step_of(span: float) -> float:
+    """Return the smallest of 1, 2, 5, 10, ... (times a power of ten) that divides a span into a few parts."""
+    if span <= 0:
+        return 0.1
+    power = 10.0 ** math.floor(math.log10(span / _MOST_TICKS))
+    return next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= _MOST_TICKS)
+
+
+def _multiples(step: float, scale: _Scale) -> list[float]:
+    first, last = math.ceil(scale.low / step - 1e-9), math.floor(scale.high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
