@@ -1,0 +1,236 @@
+"""Data sets on this machine: the local equivalent of a bucket's read-only mount, filled from a manifest.
+
+Each version of a data set is a directory named by its digest: filled under another name, every file verified, made
+read-only, and published by one rename. What is there already is not fetched again, what is wrong is, and what we did
+not make is never removed. Touches the cache's directory only.
+
+    CACHE/CACHE.json                marks the directory as ours
+    CACHE/DIGEST/                   a published data set
+    CACHE/DIGEST.json               size, time and checksum of each of its files as they were verified
+    CACHE/.partial-DIGEST/          one being filled
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from trimtab.errors import BudgetError, ProgramError, UsageError
+from trimtab.storage.datasets import Manifest, read_manifest
+from trimtab.storage.durable import make_directory, raise_write_error, sole_writer, sync_directory, write_whole
+from trimtab.storage.manifests import FileEntry, sha256_of
+from trimtab.storage.objects import Place, Progress, explained, in_parallel
+from trimtab.units import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+
+_MARKER: Final = "CACHE.json"
+_MARK: Final = b'{"format": "trimtab-cache/1"}\n'
+_OURS: Final = re.compile(r"(\.partial-)?[0-9a-f]{64}|\.?[0-9a-f]{64}\.json(\.part)?|\.?CACHE\.json(\.part)?")
+_CHUNK_BYTES: Final = 1024**2
+_TRIES: Final = 3  # of one file; botocore itself retries only what fails before the first byte
+
+_Stamps = dict[str, tuple[int, int, str]]  # path -> size in bytes, time of change in ns, SHA-256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Materialised:
+    """Where a data set now lies, read-only, and what had to be fetched for it."""
+
+    path: Path
+    sha256: str
+    files: int
+    size_bytes: int
+    fetched_files: int
+    fetched_bytes: int
+
+
+def materialise(
+    client: S3Client, place: Place, cache: Path, *, progress: Callable[[Progress], None] = lambda _: None
+) -> Materialised:
+    """Bring a data set of a bucket into the cache, whole and verified, and return where it is.
+
+    Killed or cut off, the same call goes on where it was. Raises UsageError when there is no complete data set or the
+    cache holds what is not ours, BudgetError when it does not fit on the disk, ProgramError when the bucket refuses.
+    """
+    manifest = read_manifest(client, place)
+    if manifest is None:
+        raise UsageError(
+            f"{place} has no complete data set",
+            why="there is no manifest, which a push writes last",
+            remedy="push it, or push it again: `trimtab data push`",
+        )
+    make_directory(cache)
+    with sole_writer(cache):
+        _claim(cache)
+        try:
+            fetched = _publish(client, place, manifest, cache, progress)
+        except OSError as error:
+            raise_write_error(error, f"{place} was not brought to {cache}; what was fetched is kept")
+    return Materialised(
+        path=cache / manifest.sha256,
+        sha256=manifest.sha256,
+        files=len(manifest.files),
+        size_bytes=manifest.size_bytes,
+        fetched_files=len(fetched),
+        fetched_bytes=sum(entry.size_bytes for entry in fetched),
+    )
+
+
+def _claim(cache: Path) -> None:
+    marker = cache / _MARKER
+    if not marker.exists():
+        if foreign := [path.name for path in sorted(cache.iterdir()) if not _OURS.fullmatch(path.name)]:
+            raise UsageError(
+                f"{cache} is not a cache of data sets",
+                why=f"it has no {_MARKER}, but it has {', '.join(foreign[:3])}",
+                remedy="give a new directory; nothing there was touched",
+            )
+        write_whole(marker, _MARK)
+    if marker.read_bytes() != _MARK:
+        raise UsageError(
+            f"{cache} is another program's or another version's cache",
+            why=f"its {_MARKER} is not ours",
+            remedy="give a new directory; nothing there was touched",
+        )
+
+
+def _publish(
+    client: S3Client, place: Place, manifest: Manifest, cache: Path, progress: Callable[[Progress], None]
+) -> Sequence[FileEntry]:
+    """Make CACHE/DIGEST be exactly the manifest's files, unless it is; return those that were fetched."""
+    final, partial = cache / manifest.sha256, cache / f".partial-{manifest.sha256}"
+    index = cache / f"{manifest.sha256}.json"
+    verified = _read_index(index)
+    if final.is_dir():
+        if _stamps(final, manifest) == verified:
+            return ()
+        final.rename(partial)  # no longer what was verified: out of sight until it is again
+    partial.mkdir(exist_ok=True)
+    _set_writable(partial, writable=True)
+    present, elsewhere = _stamps(partial, manifest), dict(_elsewhere(cache))
+    missing: list[FileEntry] = []
+
+    def look(entry: FileEntry) -> None:
+        path, stamp = partial / entry.path, present.get(entry.path)
+        if stamp is not None and (stamp == verified.get(entry.path) or sha256_of(path) == entry.sha256):
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        try:
+            path.hardlink_to(elsewhere[entry.sha256])  # unchanged since another version: one file with two names
+        except (KeyError, OSError):  # not there, or a file system without links
+            missing.append(entry)
+
+    in_parallel(client, manifest.files, look, lambda _: None)
+    missing.sort()
+    _check_space(cache, missing)
+    with explained("reading from", place):
+        in_parallel(client, missing, lambda entry: _fetch(client, place, partial / entry.path, entry), progress)
+    write_whole(index, json.dumps(_stamps(partial, manifest), ensure_ascii=False).encode())
+    _set_writable(partial, writable=False)
+    partial.rename(final)
+    sync_directory(cache)
+    return missing
+
+
+def _stamps(directory: Path, manifest: Manifest) -> _Stamps:
+    """Return the stamp of each file there. Raises UsageError for one that does not belong to the data set."""
+    checksums = {entry.path: entry.sha256 for entry in manifest.files}
+    stamps: _Stamps = {}
+    for path, status in _walk(directory, ""):
+        if path not in checksums or not stat.S_ISREG(status.st_mode):
+            raise UsageError(
+                f"{directory / path} does not belong to the data set",
+                why="we did not make it, so we neither read nor remove it",
+                remedy="move it away, then give the same command again",
+            )
+        stamps[path] = (status.st_size, status.st_mtime_ns, checksums[path])
+    return stamps
+
+
+def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(directory) as found:
+        for item in found:
+            if item.is_dir(follow_symlinks=False):
+                yield from _walk(directory / item.name, f"{prefix}{item.name}/")
+            else:
+                yield prefix + item.name, item.stat(follow_symlinks=False)
+
+
+def _read_index(index: Path) -> _Stamps:
+    try:
+        return {
+            path: (size, changed, sha256) for path, (size, changed, sha256) in json.loads(index.read_bytes()).items()
+        }
+    except (FileNotFoundError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _elsewhere(cache: Path) -> Iterator[tuple[str, Path]]:
+    """Yield, by checksum, the published files that are as they were verified."""
+    for index in cache.glob("*.json"):
+        for path, (size, changed, sha256) in _read_index(index).items() if index.name != _MARKER else ():
+            file = cache / index.stem / path
+            if file.is_file() and (file.stat().st_size, file.stat().st_mtime_ns) == (size, changed):
+                yield sha256, file
+
+
+def _check_space(cache: Path, missing: Sequence[FileEntry]) -> None:
+    needed, free = sum(entry.size_bytes for entry in missing), shutil.disk_usage(cache).free
+    if needed > free:
+        raise BudgetError(
+            f"the data set does not fit in {cache}",
+            why=f"{format_size(needed)} are to be fetched, {format_size(free)} are free",
+            remedy="free space (`trimtab disk free`), or give a cache on another disk",
+        )
+
+
+def _fetch(client: S3Client, place: Place, path: Path, entry: FileEntry) -> None:
+    from botocore.exceptions import BotoCoreError
+
+    for left in reversed(range(_TRIES)):
+        path.unlink(missing_ok=True)
+        try:
+            _download(client, place, path, entry)
+        except BotoCoreError:
+            if not left:
+                raise
+        else:
+            return
+
+
+def _download(client: S3Client, place: Place, path: Path, entry: FileEntry) -> None:
+    content = hashlib.sha256()
+    body = client.get_object(Bucket=place.bucket, Key=place.prefix + entry.path)["Body"]
+    with path.open("xb") as stream:
+        for chunk in body.iter_chunks(_CHUNK_BYTES):
+            content.update(chunk)
+            stream.write(chunk)
+            if stream.tell() > entry.size_bytes:
+                break
+        stream.flush()
+        os.fsync(stream.fileno())
+    if content.hexdigest() != entry.sha256:
+        path.unlink()
+        raise ProgramError(
+            f"{place}{entry.path} is not what the manifest says",
+            why="its checksum differs: a push is under way, or something else wrote it",
+            remedy="push the data set again, then give the same command again; the rest is kept",
+        )
+    path.chmod(0o444)
+
+
+def _set_writable(directory: Path, *, writable: bool) -> None:
+    for root, _, _ in os.walk(directory):
+        os.chmod(root, 0o755 if writable else 0o555)  # noqa: PTH101  # os.walk gives strings

@@ -1,0 +1,219 @@
+"""A data set in a bucket: files under a prefix and, written last, one manifest that says what belongs to it.
+
+Object stores have no rename, so the manifest commits: who reads goes by it and never by a listing. Pushing sends what
+changed only, and removes nothing. The payload sees a data set as a directory (the bucket's mount, or `caches`).
+
+    s3://BUCKET/PREFIX/MANIFEST.json
+    s3://BUCKET/PREFIX/train/0/0001.png ...
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from trimtab.errors import UsageError
+from trimtab.storage.manifests import FileEntry, digest, parse_entries, path_problems, sha256_of
+from trimtab.storage.objects import Place, Progress, explained, in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+
+MANIFEST: Final = "MANIFEST.json"
+MAX_FILES: Final = 1_000_000
+MAX_MANIFEST_BYTES: Final = 256 * 1024**2
+_FORMAT: Final = "trimtab-dataset/1"
+_ONE_PART_BYTES: Final = 8 * 1024**2  # up to here read once and sent whole; above in parts, by boto3's own transfer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a data set consists of, and the digest over it."""
+
+    files: tuple[FileEntry, ...]
+    sha256: str
+    written: datetime
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the size of all files together."""
+        return sum(entry.size_bytes for entry in self.files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """What a push did. `unlisted` are keys below the prefix that do not belong to the data set; a mount shows them."""
+
+    sha256: str
+    files: int
+    size_bytes: int
+    sent_files: int
+    sent_bytes: int
+    unlisted: tuple[str, ...]
+
+
+def push(
+    client: S3Client, directory: Path, place: Place, *, progress: Callable[[Progress], None] = lambda _: None
+) -> Pushed:
+    """Send a directory's files that the bucket does not have yet, then the manifest. Names with a leading dot stay.
+
+    Interrupted, the same push goes on: what arrived is recognised by the checksum that it carries. Raises UsageError
+    for a directory that is no data set, ProgramError when the bucket refuses.
+    """
+    try:
+        paths = dict(_files(directory))
+        with explained("writing to", place):
+            return _push(client, place, paths, progress)
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename or directory} cannot be read", why=error.strerror or str(error), remedy="make it readable"
+        ) from error
+
+
+def _push(
+    client: S3Client, place: Place, paths: dict[str, tuple[Path, int]], progress: Callable[[Progress], None]
+) -> Pushed:
+    known, listed = read_manifest(client, place), _listed(client, place)
+    trusted = set(known.files) if known else set()
+    entries: list[FileEntry] = []
+    todo: list[FileEntry] = []
+
+    def compare(unread: FileEntry) -> None:
+        entry = replace(unread, sha256=sha256_of(paths[unread.path][0]))
+        entries.append(entry)
+        remote = listed.get(entry.path)
+        if remote is None or remote.size_bytes != entry.size_bytes:
+            todo.append(entry)
+        elif not (known and remote.written <= known.written and entry in trusted):
+            # Not vouched for by the manifest, or younger than it: ask the object itself.
+            head = client.head_object(Bucket=place.bucket, Key=place.prefix + entry.path)
+            if head["Metadata"].get("sha256") != entry.sha256:
+                todo.append(entry)
+
+    unread = [FileEntry(path=name, size_bytes=size, sha256="") for name, (_, size) in paths.items()]
+    in_parallel(client, unread, compare, lambda _: None)
+    in_parallel(client, sorted(todo), lambda entry: _send(client, place, paths[entry.path][0], entry), progress)
+    files = tuple(sorted(entries))
+    if known is None or known.files != files:
+        client.put_object(Bucket=place.bucket, Key=place.prefix + MANIFEST, Body=_encoded(files))
+    return Pushed(
+        sha256=digest(files),
+        files=len(files),
+        size_bytes=sum(entry.size_bytes for entry in files),
+        sent_files=len(todo),
+        sent_bytes=sum(entry.size_bytes for entry in todo),
+        unlisted=tuple(sorted(set(listed) - set(paths) - {MANIFEST})),
+    )
+
+
+def read_manifest(client: S3Client, place: Place) -> Manifest | None:
+    """Return a data set's manifest, or None where none was completed. Raises UsageError when it cannot be trusted."""
+    from botocore.exceptions import ClientError
+
+    with explained("reading from", place):
+        try:
+            answer = client.get_object(Bucket=place.bucket, Key=place.prefix + MANIFEST)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "NoSuchKey":
+                return None
+            raise
+        content = answer["Body"].read() if answer["ContentLength"] <= MAX_MANIFEST_BYTES else None
+    try:
+        return _decoded(content, answer["LastModified"])
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{place}{MANIFEST} is not a manifest to be trusted", why=str(error), remedy="push the data set again"
+        ) from error
+
+
+def _decoded(content: bytes | None, written: datetime) -> Manifest:
+    if content is None:
+        raise ValueError(f"it has more than {MAX_MANIFEST_BYTES} bytes")
+    raw = json.loads(content)
+    if not isinstance(raw, dict) or raw.get("format") != _FORMAT:
+        raise ValueError(f"its format is not {_FORMAT}")
+    if isinstance(raw.get("files"), list) and len(raw["files"]) > MAX_FILES:
+        raise ValueError(f"it lists {len(raw['files'])} files; {MAX_FILES} are the limit")
+    files = parse_entries(raw.get("files"))
+    if MANIFEST in (entry.path for entry in files) or digest(files) != raw.get("sha256"):
+        raise ValueError("its digest is not that of its files")
+    return Manifest(files=files, sha256=raw["sha256"], written=written)
+
+
+def _encoded(files: tuple[FileEntry, ...]) -> bytes:
+    content = {"format": _FORMAT, "sha256": digest(files), "files": [entry.as_json() for entry in files]}
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    size_bytes: int
+    written: datetime
+
+
+def _listed(client: S3Client, place: Place) -> dict[str, _Listed]:
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.prefix)
+    return {
+        item["Key"].removeprefix(place.prefix): _Listed(size_bytes=item["Size"], written=item["LastModified"])
+        for page in pages
+        for item in page.get("Contents", ())
+    }
+
+
+def _files(directory: Path) -> Iterator[tuple[str, tuple[Path, int]]]:
+    """Yield each file of a directory as its key below the prefix, its path and its size in bytes."""
+    found = dict(_walk(directory, ""))
+    problems = list(path_problems(list(found)))
+    if MANIFEST in found:
+        problems.append(f"{MANIFEST!r} is the manifest's own name")
+    if not found:
+        problems.append("it has no files" if directory.is_dir() else "there is no such directory")
+    if len(found) > MAX_FILES:
+        problems.append(f"it has {len(found)} files; {MAX_FILES} are the limit")
+    if problems:
+        raise UsageError(
+            f"{directory} cannot be a data set",
+            why="; ".join(problems[:5]),
+            remedy="rename or move what is named",
+        )
+    yield from found.items()
+
+
+def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, tuple[Path, int]]]:
+    if not directory.is_dir():
+        return
+    for path in sorted(directory.iterdir()):
+        if path.name.startswith("."):
+            continue
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk(path, f"{prefix}{path.name}/")
+        elif stat.S_ISREG(status.st_mode):
+            yield prefix + path.name, (path, status.st_size)
+        else:
+            raise UsageError(
+                f"{path} cannot be in a data set",
+                why="it is no plain file (a link?)",
+                remedy="put the file itself there",
+            )
+
+
+def _send(client: S3Client, place: Place, path: Path, entry: FileEntry) -> None:
+    key = place.prefix + entry.path
+    if entry.size_bytes <= _ONE_PART_BYTES:
+        content = path.read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
+        client.put_object(Bucket=place.bucket, Key=key, Body=content, Metadata={"sha256": sha256})
+    else:
+        with path.open("rb") as stream:
+            client.upload_fileobj(stream, place.bucket, key, ExtraArgs={"Metadata": {"sha256": entry.sha256}})
+        sha256 = sha256_of(path)
+    if sha256 != entry.sha256:
+        raise UsageError(f"{path} changed while it was sent", why="something writes it", remedy="push again at rest")
