@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from trimtab.catalogue import Job
 from trimtab.executor import Result, Say
+from trimtab.images.build import inputs_digest
 from trimtab.plan import Cost, Step
 from trimtab.process import Command, Runner
 from trimtab.project import Project
-from trimtab.storage.bucket import BucketAccess
+from trimtab.storage.bucket import BucketAccess, manifest_or_none
+from trimtab.storage.manifests import FileEntry, digest, sha256_of
+from trimtab.storage.objects import Place
 from trimtab.units import MIB
 
 
@@ -42,14 +46,15 @@ class DatasetHandler:
         """Nothing can be told before the source runs."""
 
     def finished(self, action: PushData) -> Result | None:
-        """Return the manifest's digest when the bucket holds the manifest of exactly what was laid out here."""
-        from trimtab.storage.datasets import is_pushed
-
+        """Return the data set when the bucket's manifest is that of exactly what was laid out here."""
         client = self._bucket.operator_or_none()
         folder = self._folder(action)
         if client is None or not folder.is_dir():
             return None
-        return is_pushed(client, folder, self._bucket.name, self._prefix(action))
+        manifest = manifest_or_none(client, self._place(action))
+        if manifest is None or manifest.sha256 != _digest_of(folder):
+            return None
+        return self._result(action, manifest.sha256, len(manifest.files))
 
     def run(self, action: PushData, say: Say) -> Result:
         """Lay the data set out, and upload what the bucket lacks."""
@@ -59,10 +64,40 @@ class DatasetHandler:
         argv = self._project.python_argv(source, "--out", str(self._folder(action)))
         hint = f"the lines above are those of {source}"
         self._runner.run(Command(argv=argv, cwd=self._project.root, hint=hint, house=True), on_line=say)
-        return push(self._bucket.operator(), self._folder(action), self._bucket.name, self._prefix(action), say=say)
+        pushed = push(
+            self._bucket.operator(),
+            self._folder(action),
+            self._place(action),
+            progress=lambda done: (
+                say(f"{done.files_done} of {done.files} files") if done.files_done % 200 == 0 else None
+            ),
+        )
+        return self._result(action, pushed.sha256, pushed.files)
+
+    def _result(self, action: PushData, sha256: str, files: int) -> Result:
+        return {"data": str(self._place(action)), "files": files, "sha256": sha256}
+
+    def _place(self, action: PushData) -> Place:
+        return Place(bucket=self._bucket.name, prefix=self._job(action).data, role="the operator")
+
+    def _job(self, action: PushData) -> Job:
+        return self._project.catalogue.jobs[action.job]
 
     def _folder(self, action: PushData) -> Path:
-        return self._project.state / "cache" / "datasets" / action.job
+        """Return where the data set is laid out: named by its source's code, so that changed code lays out anew."""
+        source = self._job(action).source
+        code = self._project.root / Path(*source.split(".")).with_suffix(".py")
+        files = (code,) if code.is_file() else ()
+        made_by = inputs_digest(files, root=self._project.root, also=(source,))[:12]
+        return self._project.state / "cache" / "datasets" / f"{action.job}-{made_by}"
 
-    def _prefix(self, action: PushData) -> str:
-        return self._project.catalogue.jobs[action.job].data
+
+def _digest_of(folder: Path) -> str:
+    """Return the digest that a manifest of this folder has."""
+    return digest(
+        sorted(
+            FileEntry(path=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size, sha256=sha256_of(path))
+            for path in folder.rglob("*")
+            if path.is_file()
+        )
+    )

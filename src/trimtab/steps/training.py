@@ -16,8 +16,9 @@ from trimtab.executor import Result, Say
 from trimtab.images.build import inputs_digest
 from trimtab.plan import Cost, Step
 from trimtab.process import Command, Runner
-from trimtab.project import Project
-from trimtab.storage.bucket import BucketAccess
+from trimtab.project import Project, current_commit
+from trimtab.storage.bucket import BucketAccess, manifest_or_none
+from trimtab.storage.objects import Place
 from trimtab.units import MIB
 
 if TYPE_CHECKING:
@@ -66,37 +67,38 @@ class TrainingHandler:
 
     def finished(self, action: Train) -> Result | None:
         """Return the run's result when it is finished for these inputs and its results lie in the bucket."""
-        from trimtab.storage.datasets import local_digest, pushed_digest
         from trimtab.storage.runs import read_run
 
         client = self._bucket.operator_or_none()
-        digest = None if client is None else pushed_digest(client, self._bucket.name, self._job(action).data)
-        if client is None or digest is None:
+        data = client and manifest_or_none(client, self._place(self._job(action).data))
+        record = data and read_run(self._results, self._run_id(action, data.sha256))
+        if client is None or not record or record.outcome != "finished":
             return None
-        record = read_run(self._results, self._run_id(action, digest))
-        if record is None or record.outcome != "finished":
-            return None
-        there = pushed_digest(client, self._bucket.name, self._destination(action, record))
-        return self._result(action, record) if there == local_digest(self._results / record.run_directory) else None
+        # A run's results are pushed once it is finished, and their manifest last.
+        pushed = manifest_or_none(client, self._place(self._destination(action, record)))
+        return None if pushed is None else self._result(action, record)
 
     def run(self, action: Train, say: Say) -> Result:
         """Mount the data, train or go on training, and push what it left. Raises what the job or the bucket raises."""
-        from trimtab.storage.datasets import materialise, push
+        from trimtab.storage.caches import materialise
+        from trimtab.storage.datasets import push
         from trimtab.storage.runs import read_run
 
-        job = self._job(action)
+        job, role = self._job(action), f"the role of job {action.job}"
         client = self._bucket.of_job(action.job)
-        data = materialise(client, self._bucket.name, job.data, self._project.state / "mounts" / action.job, say=say)
-        run_id = self._run_id(action, data.digest)
+        say(f"reading s3://{self._bucket.name}/{job.data} as {role}")
+        data = materialise(client, self._place(job.data, role), self._project.state / "mounts" / action.job)
+        run_id = self._run_id(action, data.sha256)
         argv = self._project.python_argv(
             f"training.{action.job}",
             "--config", str(self._project.root / job.config),
-            "--data", str(data.directory),
+            "--data", str(data.path),
             "--results", str(self._results),
             "--run-id", run_id,
-            "--resume",
             "--json",
         )  # fmt: skip
+        if commit := current_commit(self._project.root):
+            argv += ("--commit", commit)
         hint = "run the same command again: it goes on from the last complete checkpoint"
         self._runner.run(Command(argv=argv, cwd=self._project.root, hint=hint, house=True), on_line=say)
         record = read_run(self._results, run_id)
@@ -107,9 +109,12 @@ class TrainingHandler:
                 remedy="a job records its run as docs/training.md says",
             )
         destination = self._destination(action, record)
-        say(f"results to s3://{self._bucket.name}/{destination}")
-        push(client, self._results / record.run_directory, self._bucket.name, destination, say=say)
+        say(f"writing s3://{self._bucket.name}/{destination} as {role}")
+        push(client, self._results / record.run_directory, self._place(destination, role))
         return self._result(action, record)
+
+    def _place(self, prefix: str, role: str = "the operator") -> Place:
+        return Place(bucket=self._bucket.name, prefix=prefix, role=role)
 
     def _job(self, action: Train) -> Job:
         return self._project.catalogue.jobs[action.job]
