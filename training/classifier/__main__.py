@@ -13,7 +13,7 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from trimtab.errors import TrimtabError
 
@@ -26,8 +26,14 @@ class _Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, _frame: object) -> None:
         self.signal = number
@@ -40,30 +46,32 @@ class _Stop:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 130 or 143 interrupted, else the error's."""
     options = _parser().parse_args(arguments)
-    stop = _Stop()
     try:
-        # Imported here: torch takes two seconds, in which --help should not wait and a signal should be heard.
-        from training.classifier.config import load_config
-
-        config = load_config(options.config)
-        from training.classifier.run import Hooks, train
-
-        result = train(
-            config,
-            data=options.data,
-            results=options.results,
-            run_id=options.run_id,
-            must_resume=options.resume,
-            git_commit=options.commit,
-            hooks=Hooks(stop=stop, say=_say),
-        )
+        with _Stop() as stop:
+            result = _train(options, stop)
     except TrimtabError as error:
         _say(str(error))
         return error.exit_code
     sys.stdout.write(f"{json.dumps(_as_json(result), indent=1) if options.json else _as_text(result)}\n")
-    if result.outcome == "interrupted" and stop.signal is not None:
-        return 128 + stop.signal
-    return 0
+    return 128 + stop.signal if result.outcome == "interrupted" and stop.signal else 0
+
+
+def _train(options: argparse.Namespace, stop: _Stop) -> Result:
+    from training.classifier.config import load_config
+
+    config = load_config(options.config)
+    # Imported here: torch takes two seconds, in which --help should not wait and a signal should be heard.
+    from training.classifier.run import Hooks, train
+
+    return train(
+        config,
+        data=options.data,
+        results=options.results,
+        run_id=options.run_id,
+        must_resume=options.resume,
+        git_commit=options.commit,
+        hooks=Hooks(stop=stop, say=_say),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
