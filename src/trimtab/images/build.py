@@ -17,7 +17,10 @@ _PASSED_OVER: Final = frozenset({"__pycache__", ".pytest_cache"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageBuild:
-    """One image to build: `context` is the folder that is sent, `dockerfile` lies inside it."""
+    """One image to build: `context` is the folder that is sent, `dockerfile` lies inside it.
+
+    `inputs` is the digest of all that it is made from, `revision` the commit that is checked out.
+    """
 
     project: str
     service: str
@@ -25,8 +28,8 @@ class ImageBuild:
     context: Path
     dockerfile: Path
     base_image: str
-    base_id: str
     inputs: str
+    revision: str
 
     @property
     def tag(self) -> str:
@@ -54,6 +57,7 @@ def docker_build_argv(build: ImageBuild, *, passed_on: tuple[str, ...] = ()) -> 
         "--file", str(build.dockerfile),
         "--tag", build.tag,
         "--build-arg", f"BASE={build.base_image}",
+        "--build-arg", f"REVISION={build.revision}",
         *(word for name in passed_on for word in ("--build-arg", name)),
         *(word for name, value in labels.items() for word in ("--label", f"{name}={value}")),
         str(build.context),

@@ -73,7 +73,7 @@ def _service(project: Project, record: RunRecord, outcome: StepOutcome) -> Servi
         over_base_bytes=built["over_base_bytes"],
         budget_bytes=built["budget_bytes"],
         picture=project.root / golden["picture"],
-        answer=golden["answer"],
+        answer={**golden["answer"]["picture"], "detections": golden["answer"]["detections"]},
     )
 
 

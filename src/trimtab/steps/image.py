@@ -20,7 +20,7 @@ from trimtab.images.build import (
 from trimtab.images.engine import connect, connect_or_none, image_or_none, size_over_base
 from trimtab.plan import Cost, Step
 from trimtab.process import Command, Runner
-from trimtab.project import Project
+from trimtab.project import Project, current_commit
 from trimtab.units import MIB, format_size
 
 
@@ -83,8 +83,8 @@ class ImageHandler:
             context=self._project.root / "services",
             dockerfile=self._dockerfile(action),
             base_image=self._project.catalogue.base_image,
-            base_id=str(base.id),
             inputs=self._inputs(action, str(base.id)),
+            revision=current_commit(self._project.root) or "unknown",
         )
         passed_on = tuple(name for name in INDEX_VARIABLES if name in os.environ)
         hint = f"mend {build.dockerfile.relative_to(self._project.root)}; the image before it was not touched"

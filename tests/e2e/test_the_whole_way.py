@@ -1,0 +1,234 @@
+"""`./deploy.sh --local` as a newcomer runs it: the real engine, the embedded AWS, real models, real training.
+
+One project of its own (name, port, state) is taken the whole way once; each test then asks one question about it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from trimtab.catalogue import Catalogue, load_catalogue
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.xdist_group("engine"), pytest.mark.timeout(900)]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A project of its own: its catalogue, its state, and how deploy.sh is called for it."""
+
+    catalogue_path: Path
+    state: Path
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return load_catalogue(self.catalogue_path)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "TRIMTAB_STATE": str(self.state), "NO_COLOR": "1"}
+
+    def argv(self, *words: str) -> list[str]:
+        return [str(ROOT / "deploy.sh"), *words, "--catalogue", str(self.catalogue_path)]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.argv(*words), env=self.environment, capture_output=True, text=True, timeout=800, check=False
+        )
+
+    def document(self, *words: str) -> dict[str, Any]:
+        done = self.run(*words, "--json")
+        assert done.returncode == 0, done.stderr[-3000:]
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+
+def a_way(folder: Path, name: str, **changes: str) -> Way:
+    """Write a catalogue like the project's own, under another name, on a free port, with these texts replaced."""
+    text = (ROOT / "trimtab.yaml").read_text()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    text = text.replace("project: trimtab-demo", f"project: {name}").replace("port: 8001", f"port: {port}")
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "catalogue.yaml"
+    path.write_text(text)
+    return Way(catalogue_path=path, state=folder / "state")
+
+
+@pytest.fixture(scope="session")
+def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+    if os.geteuid() != 0 and shutil.which("docker") is None:
+        pytest.skip("no Docker engine here, and not root to install one")
+    way = a_way(tmp_path_factory.mktemp("way"), "trimtab-e2e")
+    yield way
+    way.run("--down")
+    subprocess.run(
+        ["docker", "image", "rm", "--force", "trimtab-e2e/yolo-combined:cpu"], capture_output=True, check=False
+    )
+
+
+@pytest.fixture(scope="session")
+def first(way: Way) -> dict[str, Any]:
+    """The first run, whose training is killed in the middle, and the run that goes on."""
+    with subprocess.Popen(
+        way.argv("--local"), env=way.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        training = _wait_for_training(way, process)
+        os.kill(training, signal.SIGKILL)
+        output = process.communicate(timeout=60)
+    assert process.returncode == 4, output[1][-2000:]
+    assert "go" in output[1]
+    assert "last complete checkpoint" in output[1]
+    return way.document("--local")
+
+
+@pytest.fixture(scope="session")
+def second(way: Way, first: dict[str, Any]) -> dict[str, Any]:
+    return way.document("--local")
+
+
+def _wait_for_training(way: Way, process: subprocess.Popen[str]) -> int:
+    """Return the id of the training's process once it has left a complete checkpoint."""
+    import psutil
+
+    deadline = time.monotonic() + 700
+    while time.monotonic() < deadline and process.poll() is None:
+        if any((way.state / "results").rglob("MANIFEST.json")) or any((way.state / "results").rglob("manifest.json")):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                if "training.classifier" in child.cmdline():
+                    return child.pid
+        time.sleep(0.05)
+    raise AssertionError(f"no training was seen: {process.communicate()[1][-3000:]}")
+
+
+def step(document: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(item for item in document["steps"] if item["step"].startswith(name))
+    return found
+
+
+def test_every_step_is_done_and_measured(first: dict[str, Any]) -> None:
+    assert [item["step"].split(":")[0] for item in first["steps"]] == [
+        "engine",
+        "provision",
+        "models",
+        "data",
+        "image",
+        "serve",
+        "train",
+    ]
+    assert step(first, "train")["outcome"] == "done"
+    assert step(first, "train")["measured"]["wall_s"] > 0
+
+
+def test_a_training_that_was_killed_goes_on_in_the_same_run(first: dict[str, Any]) -> None:
+    assert step(first, "train")["result"]["attempts"] == 2
+    assert step(first, "train")["result"]["test_accuracy"] >= 0.97
+
+
+def test_what_was_finished_before_the_kill_is_not_repeated(first: dict[str, Any]) -> None:
+    outcomes = {item["step"].split(":")[0]: item["outcome"] for item in first["steps"]}
+    assert {outcomes[name] for name in ("engine", "provision", "models", "data", "image", "serve")} == {"already done"}
+
+
+def test_the_second_run_repeats_nothing(second: dict[str, Any]) -> None:
+    assert {item["outcome"] for item in second["steps"]} == {"already done"}
+
+
+def test_the_image_is_within_220_megabytes_over_its_base(first: dict[str, Any]) -> None:
+    assert 0 < step(first, "image")["result"]["over_base_bytes"] <= 220_000_000
+
+
+def test_the_service_finds_the_one_person_in_a_real_picture(first: dict[str, Any], way: Way) -> None:
+    address = step(first, "serve")["result"]["address"]
+    picture = (ROOT / way.catalogue.services["yolo-combined"].golden.picture).read_bytes()
+    answer = requests.post(f"{address}v1/detect", files={"image": ("a.jpg", picture)}, timeout=30).json()
+    assert [item["label"] for item in answer["detections"]].count("person") == 1
+
+
+def test_the_page_holds_its_pictures(first: dict[str, Any]) -> None:
+    page = Path(first["report"]).read_text()
+    assert "<svg" in page or "data:image/" in page
+    assert "yolo-combined" in page
+
+
+def test_checkpoints_lie_in_a_dated_directory_and_in_the_bucket(first: dict[str, Any]) -> None:
+    result = step(first, "train")["result"]
+    directory = Path(result["checkpoints"])
+    time.strptime(directory.parent.name, "%Y-%m-%d")
+    assert result["bucket"].endswith(f"{directory.parent.name}/{directory.name}/")
+
+
+def test_the_table_names_every_step_and_where_things_are(way: Way, first: dict[str, Any]) -> None:
+    done = way.run("--local")
+    assert done.returncode == 0
+    assert "\x1b[" not in done.stdout + done.stderr
+    for item in first["steps"]:
+        assert item["step"] in done.stdout
+    assert step(first, "serve")["result"]["address"] in done.stdout
+    assert first["report"] in done.stdout
+
+
+def test_status_says_what_serves(way: Way, first: dict[str, Any]) -> None:
+    rows = {row["what"]: row for row in way.document("--status")["status"]}
+    assert rows["service yolo-combined"]["state"] == "healthy"
+    assert rows["embedded AWS"]["state"] == "running"
+
+
+def test_an_embedded_aws_that_died_is_provisioned_and_filled_again(way: Way, first: dict[str, Any]) -> None:
+    from trimtab.emulation import aws
+
+    assert aws.stop(way.state / "aws")
+    document = way.document("--local")
+    outcomes = {item["step"].split(":")[0]: item["outcome"] for item in document["steps"]}
+    assert outcomes["provision"] == outcomes["models"] == outcomes["data"] == "done"
+    assert outcomes["engine"] == outcomes["image"] == "already done"
+    assert step(document, "train")["result"]["attempts"] == 2, "it must not be trained again"
+
+
+def test_over_budget_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    small = a_way(tmp_path, "trimtab-e2e-small", **{"disk: 4GiB": "disk: 100MiB"})
+    done = small.run("--local")
+    assert done.returncode == 6
+    assert "budgets.disk" in done.stderr
+    assert not small.state.exists()
+
+
+def test_a_taken_port_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    taken = a_way(tmp_path, "trimtab-e2e-port")
+    with socket.create_server(("127.0.0.1", taken.catalogue.services["yolo-combined"].port)):
+        done = taken.run("--local")
+    assert done.returncode == 2
+    assert f"process {os.getpid()}" in done.stderr
+    assert not any(path.name != "lock" for path in taken.state.iterdir())
+
+
+def test_an_unknown_key_names_the_nearest_one(tmp_path: Path) -> None:
+    wrong = a_way(tmp_path, "trimtab-e2e-key", **{"memory: 1GiB": "memroy: 1GiB"})
+    done = wrong.run("--local")
+    assert done.returncode == 2
+    assert "did you mean 'memory'" in done.stderr
+    assert not wrong.state.exists()
+
+
+def test_down_stops_what_was_started_and_keeps_what_was_made(way: Way, second: dict[str, Any]) -> None:
+    assert way.document("--down")["stopped"] == ["trimtab-e2e-yolo-combined-serving", "the embedded AWS"]
+    rows = {row["what"]: row for row in way.document("--status")["status"]}
+    assert rows["service yolo-combined"]["state"] == "not running"
+    assert Path(step(second, "train")["result"]["checkpoints"]).is_dir()
+    assert way.document("--down")["stopped"] == []
