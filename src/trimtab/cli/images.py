@@ -36,7 +36,7 @@ def build(*, service: str | None, variant: str, catalogue: Path | None, dry_run:
     """
     project = find_project(catalogue)
     console = Console(as_json=as_json)
-    measured = Ledger(project.state / "ledger.jsonl").last_measured()
+    measured = Ledger(project.state / "ledger.jsonl").measured()
     plan = build_plan(project.catalogue, measured, service=service, variant=variant)
     require_fit(plan, project.catalogue.budgets)
     record = carry_out(project, plan, console, dry_run=dry_run)

@@ -35,7 +35,7 @@ def local(*, catalogue: Path | None, dry_run: bool, as_json: bool) -> None:
     """
     project = find_project(catalogue)
     console = Console(as_json=as_json)
-    plan = local_plan(project.catalogue, Ledger(project.state / "ledger.jsonl").last_measured())
+    plan = local_plan(project.catalogue, Ledger(project.state / "ledger.jsonl").measured())
     verdicts = require_fit(plan, project.catalogue.budgets)
     console.say(
         f"{len(plan.steps)} steps; predicted: {format_size(plan.peak_bytes)} of disk at the peak, "

@@ -25,7 +25,7 @@ def plan(*, catalogue: Path | None, as_json: bool) -> None:
     Predictions come from the ledger where a step has run here before, and are declared where it has not.
     """
     project = find_project(catalogue)
-    whole = local_plan(project.catalogue, Ledger(project.state / "ledger.jsonl").last_measured())
+    whole = local_plan(project.catalogue, Ledger(project.state / "ledger.jsonl").measured())
     verdicts = judge(whole, project.catalogue.budgets)
     console = Console(as_json=as_json)
     console.result(plan_document(whole, verdicts), text=lambda: print_plan(console, whole, verdicts))

@@ -35,7 +35,7 @@ def train(*, job: str, on: str, label: str, catalogue: Path | None, dry_run: boo
     """
     project = find_project(catalogue)
     console = Console(as_json=as_json)
-    measured = Ledger(project.state / "ledger.jsonl").last_measured()
+    measured = Ledger(project.state / "ledger.jsonl").measured()
     plan = training_plan(project.catalogue, measured, job=job, label=label)
     require_fit(plan, project.catalogue.budgets)
     record = carry_out(project, plan, console, dry_run=dry_run)

@@ -1,13 +1,14 @@
 """The ledger: what each step really took, one JSON line each, appended and never rewritten.
 
-Written by the executor after every step; read by the planner, whose next prediction is the last measurement.
+Written by the executor after every step; read by the planner, whose next prediction is what it took.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Final, Literal
 from trimtab.plan import Cost, Step
 
 _MAX_BYTES: Final = 32 * 1024 * 1024
+_RUNS: Final = 5
 
 Outcome = Literal["done", "already done", "failed"]
 
@@ -63,13 +65,16 @@ class Ledger:
             return ()
         return tuple(entry for line in lines if (entry := _parse(line)) is not None)
 
-    def last_measured(self) -> dict[str, Cost]:
-        """Return for each step's name what it took the last time that it really ran."""
-        return {
-            entry.step: entry.measured
-            for entry in self.entries()
-            if entry.outcome == "done" and entry.measured is not None
-        }
+    def measured(self) -> dict[str, Cost]:
+        """Return for each step's name the most that it took in its last five real runs.
+
+        The most, and not the last: a build that found its layers cached says nothing about one that does not.
+        """
+        taken: dict[str, deque[Cost]] = defaultdict(lambda: deque(maxlen=_RUNS))
+        for entry in self.entries():
+            if entry.outcome == "done" and entry.measured is not None:
+                taken[entry.step].append(entry.measured)
+        return {step: _most(costs) for step, costs in taken.items()}
 
 
 def entry_of(step: Step, *, run: str, outcome: Outcome, measured: Cost | None, result: Mapping[str, Any]) -> Entry:
@@ -77,6 +82,17 @@ def entry_of(step: Step, *, run: str, outcome: Outcome, measured: Cost | None, r
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     return Entry(
         run=run, step=step.name, at=at, outcome=outcome, predicted=step.predicted, measured=measured, result=result
+    )
+
+
+def _most(costs: Iterable[Cost]) -> Cost:
+    found = tuple(costs)
+    return Cost(
+        peak_bytes=max(cost.peak_bytes for cost in found),
+        kept_bytes=max(cost.kept_bytes for cost in found),
+        memory_bytes=max((cost.memory_bytes or 0 for cost in found)) or None,
+        wall_s=max(cost.wall_s for cost in found),
+        usd=max(cost.usd for cost in found),
     )
 
 
