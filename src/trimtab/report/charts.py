@@ -265,7 +265,7 @@ def _clock(seconds: float, step: float) -> str:
     if step < 15:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d} h" if step >= 900 else f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h" if step >= 900 else f"{minutes}:{rest:02d}"
 
 
 def _step_of(span: float) -> float:

@@ -29,8 +29,8 @@ class StepReport:
 class ServiceReport:
     """One service: where it answers, its size held against its budget, and its golden request with the answer.
 
-    `answer` is the service's own JSON: `width`, `height`, and `detections`, each with `label`, `score` and
-    `box` [x0, y0, x1, y1] in pixels of the picture.
+    `answer` is the service's own JSON: its `detections` each have `label`, `score` and `box` [x0, y0, x1, y1] in pixels
+    of the upright picture.
     """
 
     name: str

@@ -134,7 +134,7 @@ def headline(report: RunReport, budgets: tuple[BudgetLine, ...]) -> Headline:
     if failed:
         return Headline(
             mood="bad",
-            title=f"It stopped at {failed[0].title}",
+            title=f"It stopped at step {report.steps.index(failed[0]) + 1}: {failed[0].title}",
             sentence="What stood before still stands. Mend the cause and give the same command again: "
             "it goes on from there.",
         )
@@ -212,7 +212,7 @@ def _template() -> Template:
 
 
 def _with_text(amount: float | None, text_of: Any) -> tuple[float | None, str]:
-    return amount, "not measured" if amount is None else text_of(amount)
+    return amount, "-" if amount is None else text_of(amount)
 
 
 def _wall_s(report: RunReport) -> float:
