@@ -1,6 +1,12 @@
 """What the inference services share: any ONNX model that a manifest describes, served over HTTP within limits.
 
-One request flows `edge` (connection, log, metrics) -> `app` (routes) -> `upload` (one picture out of a multipart body)
--> `pictures` (bytes to pixels) -> `models` (`framing` into the model's input, onnxruntime, `decoders` out of it).
-`__main__` starts it: settings, manifest, checked model files, then the server. Imports nothing of the toolkit.
+One request flows `edge` (log, metrics, the rest of a refused body) -> `app` (routes) -> `service` (places, the worker)
+-> `upload` (one picture out of a multipart body) -> `pictures` (bytes to pixels) -> `models` (`framing` into the
+model's input, onnxruntime, `decoders` and `boxes` out of it). `__main__` starts it: settings, manifest, checked model
+files, then the `server`. Imports nothing of the toolkit.
 """
+
+import os
+
+# onnxruntime >= 1.29 reports each session to its maker unless this stands before it is first imported (its Privacy.md)
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"

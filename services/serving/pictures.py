@@ -76,8 +76,8 @@ def read_picture(data: bytes, *, settings: Settings, working_edge: int) -> Pictu
         raise Refusal(
             415,
             "unknown_picture_format",
-            f"The field `image` does not hold a {FORMAT_NAMES} picture.",
-            hint=f"Send the bytes of a {FORMAT_NAMES} file; its name and its declared type do not matter.",
+            f"The file is not a {FORMAT_NAMES} picture.",
+            hint="Save it in one of these formats. Its name and its declared type do not matter, its bytes do.",
         ) from error
     except Exception as error:
         # Pillow's decoders raise anything on hostile bytes: OSError, struct.error, KeyError, zlib.error, ...

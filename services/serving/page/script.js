@@ -98,7 +98,6 @@ async function look(blob) {
     answers.size = size;
     byId("panel").hidden = false;
     draw();
-    byId("summary").focus({ preventScroll: true });
   } catch (error) {
     mine.abort();
     if (running !== mine) return;
