@@ -38,29 +38,19 @@ install_packages() {
     rm "$log"
 }
 
-# The repositories of Debian's own archive in this machine's sources: "URI RELEASE" lines.
-debian_repositories() {
-    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
-        awk '$3 == "main" && $1 ~ /^https?:/ && !seen[$1 $2]++ { print $1, $2 }'
-}
-
-# debian_mirror SUITE: the mirror of Debian's main archive: TRIMTAB_DEBIAN_MIRROR, or what this machine uses. Prints
-# nothing when the machine names none (Ubuntu): debootstrap then uses its own default.
-debian_mirror() {
-    if [[ ${TRIMTAB_DEBIAN_MIRROR:-} ]]; then
-        echo "$TRIMTAB_DEBIAN_MIRROR"
-        return
-    fi
+# debian_sources SUITE: a sources.list for Debian's SUITE, its updates and security: from TRIMTAB_DEBIAN_MIRROR, or the
+# places where this machine has its own suite from. Prints nothing when it has none (Ubuntu).
+debian_sources() {
     local id codename
     id=$(. /etc/os-release && echo "$ID")
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-    [[ $id == debian ]] || return 0
-    debian_repositories | awk -v release="$codename" '$2 == release { print $1; exit }'
-}
-
-# debian_sources SUITE MIRROR: a sources.list for SUITE with its updates, from this machine's repositories where they
-# name the suite.
-debian_sources() {
-    debian_repositories | awk -v suite="$1" '$2 == suite || $2 == suite "-updates" || $2 == suite "-security" {
-        print "deb", $1, $2, "main" }' | grep . || printf 'deb %s %s main\n' "$2" "$1"
+    if [[ ${TRIMTAB_DEBIAN_MIRROR:-} ]]; then
+        printf 'deb [signed-by=%s] %s %s main\n' "$DEBIAN_KEYRING" "$TRIMTAB_DEBIAN_MIRROR" "$1"
+    elif [[ $id == debian ]]; then
+        # shellcheck disable=SC2016  # these are fields of apt and awk
+        apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+            awk -v keyring="$DEBIAN_KEYRING" -v codename="$codename" -v suite="$1" '
+                $3 == "main" && $1 ~ /^https?:/ && $2 ~ "^" codename "(-updates|-security)?$" && !seen[$1 $2]++ {
+                    print "deb [signed-by=" keyring "] " $1 " " suite substr($2, length(codename) + 1) " main" }'
+    fi
 }
