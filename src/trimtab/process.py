@@ -11,17 +11,22 @@ import selectors
 import shlex
 import signal
 import subprocess
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 from trimtab.errors import ProgramError, ToolMissingError
+from trimtab.units import format_duration
 
 TAIL_LINES: Final = 20
 _GRACE_S: Final = 10.0
+_POLL_S: Final = 0.2
+_CHUNK_BYTES: Final = 64 * 1024
 _MAX_STDOUT_BYTES: Final = 64 * 1024 * 1024
 _HOUSE_EXIT_CODES: Final = range(2, 8)
 
@@ -51,13 +56,20 @@ class Command:
     argv: tuple[str, ...]
     env: Mapping[str, str | Secret] = field(default_factory=dict)
     cwd: Path | None = None
-    stdin: bytes | None = None
+    stdin: bytes | None = field(default=None, repr=False)
     timeout_s: float | None = None
     hint: str = "Run the command by hand to see all of its output."
     house: bool = False
 
     def __str__(self) -> str:
         return shlex.join(self.argv)
+
+    def without_secrets(self, text: str) -> str:
+        """Return a text that the program printed with this command's secrets struck out."""
+        for value in self.env.values():
+            if isinstance(value, Secret) and value.reveal():
+                text = text.replace(value.reveal(), str(value))
+        return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,120 +90,166 @@ class Runner(Protocol):
 class ProcessRunner:
     """Runs a Command for real."""
 
+    def __init__(self, *, grace_s: float = _GRACE_S) -> None:
+        """`grace_s` is what a program that is interrupted has to tidy up in."""
+        self._grace_s = grace_s
+
     def run(self, command: Command, *, on_line: Callable[[str], None] | None = None) -> Completed:
         """Run to the end; call `on_line` for each line on standard error as it comes.
 
         Raises ToolMissingError when the program is not there, ProgramError when it fails or takes too long.
         """
-        started = time.monotonic()
-        environment = dict(os.environ)
-        environment.update({k: v.reveal() if isinstance(v, Secret) else v for k, v in command.env.items()})
-        try:
-            process = subprocess.Popen(
-                command.argv,
-                env=environment,
-                cwd=command.cwd,
-                stdin=subprocess.DEVNULL if command.stdin is None else subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-        except FileNotFoundError as error:
-            if command.cwd is not None and not command.cwd.is_dir():
-                raise ProgramError(
-                    f"{command.argv[0]} was not started",
-                    why=f"its folder {command.cwd} does not exist",
-                    remedy="check the path",
-                ) from error
-            raise ToolMissingError(
-                f"{command.argv[0]} is not installed",
-                why=f"`{command}` needs it and it is not on PATH",
-                remedy="run `trimtab doctor` to see what is missing and how to get it",
-            ) from error
-        try:
-            stdout, tail = self._drain(process, command, started, on_line)
-        except BaseException:
-            _end_group(process)
-            raise
-        wall_s = time.monotonic() - started
+        started_s = time.monotonic()
+        process = _start(command)
+        lines = _Lines(command, on_line)
+        with ExitStack() as pipes:
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipes.enter_context(pipe)
+            try:
+                stdout = _converse(process, command, lines, started_s)
+            except BaseException:
+                _end_group(process, self._grace_s)
+                raise
+        wall_s = time.monotonic() - started_s
+        text = stdout.decode(errors="replace")
         if process.returncode != 0:
-            raise _failure(command, process.returncode, tail, stdout)
-        return Completed(stdout=stdout.decode(errors="replace"), wall_s=wall_s)
-
-    def _drain(
-        self,
-        process: subprocess.Popen[bytes],
-        command: Command,
-        started: float,
-        on_line: Callable[[str], None] | None,
-    ) -> tuple[bytes, deque[str]]:
-        assert process.stdout is not None  # noqa: S101 - both are pipes, asked for above
-        assert process.stderr is not None  # noqa: S101
-        if command.stdin is not None and process.stdin is not None:
-            process.stdin.write(command.stdin)
-            process.stdin.close()
-        stdout = bytearray()
-        tail: deque[str] = deque(maxlen=TAIL_LINES)
-        pending = b""
-
-        def take(line: bytes) -> None:
-            text = line.decode(errors="replace").rstrip()
-            tail.append(text)
-            if on_line is not None:
-                on_line(text)
-
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            selector.register(process.stderr, selectors.EVENT_READ)
-            while selector.get_map():
-                remaining = None if command.timeout_s is None else command.timeout_s - (time.monotonic() - started)
-                if remaining is not None and remaining <= 0:
-                    raise ProgramError(
-                        f"`{command}` did not end",
-                        why=f"it ran for its limit of {command.timeout_s:.0f} s; last lines:\n" + "\n".join(tail),
-                        remedy=command.hint,
-                    )
-                for key, _ in selector.select(remaining):
-                    chunk = os.read(key.fd, 65536)
-                    if not chunk:
-                        selector.unregister(key.fileobj)
-                    elif key.fileobj is process.stdout:
-                        if len(stdout) < _MAX_STDOUT_BYTES:
-                            stdout += chunk
-                    else:
-                        *lines, pending = (pending + chunk).split(b"\n")
-                        for line in lines:
-                            take(line)
-        if pending:
-            take(pending)
-        process.wait()
-        return bytes(stdout), tail
+            said = lines.tail or [command.without_secrets(line) for line in text.splitlines()[-TAIL_LINES:]]
+            raise _failure(command, process.returncode, said)
+        return Completed(stdout=text, wall_s=wall_s)
 
 
-def _failure(command: Command, code: int, tail: deque[str], stdout: bytes) -> ProgramError:
-    lines = list(tail) or stdout.decode(errors="replace").splitlines()[-TAIL_LINES:]
-    how = f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    error = ProgramError(
-        f"`{command}` {how}",
-        why="its last lines:\n" + "\n".join(f"    {line}" for line in lines) if lines else "it printed nothing",
-        remedy=command.hint,
-    )
+class _Lines:
+    """Tells standard error line by line, and keeps the last ones; a line that never ends is told in pieces."""
+
+    def __init__(self, command: Command, on_line: Callable[[str], None] | None) -> None:
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._command = command
+        self._on_line = on_line
+        self._pending = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take what came; an empty chunk is the end."""
+        *whole, self._pending = (self._pending + chunk).split(b"\n")
+        if self._pending and (not chunk or len(self._pending) >= _CHUNK_BYTES):
+            whole.append(self._pending)
+            self._pending = b""
+        for line in whole:
+            text = self._command.without_secrets(line.decode(errors="replace").rstrip())
+            self.tail.append(text)
+            if self._on_line is not None:
+                self._on_line(text)
+
+
+def _start(command: Command) -> subprocess.Popen[bytes]:
+    environment = dict(os.environ)
+    environment.update({k: v.reveal() if isinstance(v, Secret) else v for k, v in command.env.items()})
+    try:
+        return subprocess.Popen(
+            command.argv,
+            env=environment,
+            cwd=command.cwd,
+            stdin=subprocess.DEVNULL if command.stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        what = f"{command.argv[0]} was not started"
+        if command.cwd is not None and not command.cwd.is_dir():
+            raise ProgramError(what, why=f"its folder {command.cwd} does not exist", remedy="check the path") from error
+        if not isinstance(error, FileNotFoundError):
+            raise ProgramError(
+                what, why=f"`{command}`: {error.strerror}", remedy="see that it is a program that this user may run"
+            ) from error
+        raise ToolMissingError(
+            f"{command.argv[0]} is not installed",
+            why=f"`{command}` needs it and it is not on PATH",
+            remedy="run `trimtab doctor` to see what is missing and how to get it",
+        ) from error
+
+
+def _converse(process: subprocess.Popen[bytes], command: Command, lines: _Lines, started_s: float) -> bytes:
+    """Send the input, read both outputs until the program has ended, and return its standard output.
+
+    What it leaves running in the background may hold the pipes open; the program's own end is what counts.
+    """
+    if process.stdin is not None and command.stdin is not None:
+        # beside the reading: a program that waits to be read does not read
+        threading.Thread(target=_send, args=(process.stdin, command.stdin), daemon=True).start()
+    stdout = bytearray()
+    with selectors.DefaultSelector() as selector:
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map():
+            has_ended = process.poll() is not None
+            ready = selector.select(0 if has_ended else _POLL_S)
+            if has_ended and not ready:
+                break
+            _require_time(command, lines, started_s)
+            for key, _ in ready:
+                chunk = os.read(key.fd, _CHUNK_BYTES)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                if key.fileobj is process.stderr:
+                    lines.feed(chunk)
+                elif len(stdout) < _MAX_STDOUT_BYTES:
+                    stdout += chunk
+    lines.feed(b"")
+    while process.poll() is None:  # it closed its outputs and went on
+        _require_time(command, lines, started_s)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_POLL_S)
+    return bytes(stdout)
+
+
+def _send(pipe: IO[bytes], content: bytes) -> None:
+    with suppress(BrokenPipeError), pipe:  # whoever does not read it to the end is judged by the exit code
+        pipe.write(content)
+
+
+def _require_time(command: Command, lines: _Lines, started_s: float) -> None:
+    if command.timeout_s is not None and time.monotonic() - started_s > command.timeout_s:
+        raise ProgramError(
+            f"`{command}` did not end",
+            why=f"it ran for its limit of {format_duration(command.timeout_s)}; {_last_words(lines.tail)}",
+            remedy=command.hint,
+        )
+
+
+def _failure(command: Command, code: int, said: Sequence[str]) -> ProgramError:
+    how = f"was ended by signal {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+    error = ProgramError(f"`{command}` {how}", why=_last_words(said), remedy=command.hint)
     if command.house and code in _HOUSE_EXIT_CODES:
         error.exit_code = code
     return error
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the child and whatever it started: SIGINT first, SIGKILL after a grace."""
-    for number, wait_s in ((signal.SIGINT, _GRACE_S), (signal.SIGKILL, None)):
-        if process.poll() is not None:
-            return
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
-        try:
-            process.wait(timeout=wait_s)
-        except subprocess.TimeoutExpired:
-            continue
-        return
+def _last_words(said: Sequence[str]) -> str:
+    return "\n".join(["its last lines:", *(f"    {line}" for line in said)]) if said else "it printed nothing"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most of the real-time signals have none
+        return str(number)
+
+
+def _end_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """End the child and whatever it started: SIGINT first, and after a grace SIGKILL for what is left of them.
+
+    What a shell starts in the background is deaf to SIGINT, and may outlive its leader.
+    """
+    try:
+        _signal_group(process, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=grace_s)
+    finally:
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS says so with EPERM
+        os.killpg(process.pid, number)
