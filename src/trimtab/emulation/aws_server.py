@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
-from trimtab.emulation.clients import create_client
+from trimtab.emulation.clients import ACCOUNT, create_client
 from trimtab.emulation.web_identity import ASSUME_ACTION, IdentityRefusedError, read, trust_refusal
 from trimtab.process import Secret
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     StartResponse = Callable[..., Any]
     App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-ACCOUNT: Final = "123456789012"
 _REGION: Final = "us-east-1"  # IAM and STS are global; the region is only part of the signature
 _MAX_FORM_BYTES: Final = 64 * 1024
 _LOCK_WAIT_S: Final = 5.0

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from trimtab.process import Secret
 
+ACCOUNT: Final = "123456789012"  # moto's
+
 # The person's profiles, configuration files and proxies must neither reach this server nor, absent, matter.
 _NOBODYS_SETTINGS: Final = {
     "profile": (None, None, None, None),

@@ -1,0 +1,217 @@
+"""The bucket and its settings. Each setting is a resource of its own in Pulumi, with the bucket's name as its id."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from infra.kinds.kind import Clients, Kind, Wanted
+
+_PUBLIC_ACCESS: Final = {
+    "blockPublicAcls": "BlockPublicAcls",
+    "blockPublicPolicy": "BlockPublicPolicy",
+    "ignorePublicAcls": "IgnorePublicAcls",
+    "restrictPublicBuckets": "RestrictPublicBuckets",
+}
+_DEFAULT_REGION: Final = "us-east-1"  # the one that S3 refuses to be told
+
+
+def _identify(_account: str, _name: str, wanted: Wanted) -> tuple[str, Wanted]:
+    return wanted["bucket"], {}
+
+
+def _answer_or_none(call: Callable[..., Any], bucket: str, *absent: str) -> Any:
+    """Return the answer of a call, or None when the bucket, or this setting of it, does not exist."""
+    try:
+        return call(Bucket=bucket)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchBucket", "404", *absent):
+            return None
+        raise
+
+
+def _identify_bucket(_account: str, _name: str, wanted: Wanted) -> tuple[str, Wanted]:
+    return wanted["bucket"], {"arn": f"arn:aws:s3:::{wanted['bucket']}"}
+
+
+def _read_bucket(clients: Clients, bucket: str) -> Wanted | None:
+    if _answer_or_none(clients.s3.head_bucket, bucket) is None:
+        return None
+    tagging = _answer_or_none(clients.s3.get_bucket_tagging, bucket, "NoSuchTagSet")
+    return {"bucket": bucket, "tags": {tag["Key"]: tag["Value"] for tag in tagging["TagSet"]} if tagging else {}}
+
+
+def _create_bucket(clients: Clients, bucket: str, wanted: Wanted) -> None:
+    region = clients.s3.meta.region_name
+    place: Any = {} if region == _DEFAULT_REGION else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    clients.s3.create_bucket(Bucket=bucket, **place)
+    _tag_bucket(clients, bucket, wanted)
+
+
+def _tag_bucket(clients: Clients, bucket: str, wanted: Wanted) -> None:
+    tags: Any = [{"Key": key, "Value": value} for key, value in wanted.get("tags", {}).items()]
+    clients.s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tags})
+
+
+def _delete_bucket(clients: Clients, bucket: str) -> None:
+    _answer_or_none(clients.s3.delete_bucket, bucket)
+
+
+def is_empty(clients: Clients, bucket: str) -> bool:
+    """Return whether a bucket holds no object, no old version and no delete marker. One that is not there is empty."""
+    answer = _answer_or_none(lambda **name: clients.s3.list_object_versions(**name, MaxKeys=1), bucket)
+    return answer is None or not (answer.get("Versions") or answer.get("DeleteMarkers"))
+
+
+def empty(clients: Clients, bucket: str) -> int:
+    """Delete every version of every object; return how many there were."""
+    count = 0
+    for page in clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        items = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        if items:
+            names: Any = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in items]
+            clients.s3.delete_objects(Bucket=bucket, Delete={"Objects": names, "Quiet": True})
+            count += len(names)
+    return count
+
+
+def _read_versioning(clients: Clients, bucket: str) -> Wanted | None:
+    answer = _answer_or_none(clients.s3.get_bucket_versioning, bucket)
+    if answer is None or "Status" not in answer:
+        return None
+    return {"bucket": bucket, "versioningConfiguration": {"status": answer["Status"]}}
+
+
+def _put_versioning(clients: Clients, bucket: str, wanted: Wanted) -> None:
+    status = wanted["versioningConfiguration"]["status"]
+    clients.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
+
+
+def _suspend_versioning(clients: Clients, bucket: str) -> None:
+    # It cannot be taken away once it was on; so does Pulumi's provider.
+    if _read_versioning(clients, bucket) is not None:
+        clients.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+
+
+def _read_encryption(clients: Clients, bucket: str) -> Wanted | None:
+    answer = _answer_or_none(clients.s3.get_bucket_encryption, bucket, "ServerSideEncryptionConfigurationNotFoundError")
+    if answer is None:
+        return None
+    rules = answer["ServerSideEncryptionConfiguration"]["Rules"]
+    algorithms = [rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] for rule in rules]
+    return {
+        "bucket": bucket,
+        "rules": [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": algorithm}} for algorithm in algorithms],
+    }
+
+
+def _put_encryption(clients: Clients, bucket: str, wanted: Wanted) -> None:
+    algorithms = [rule["applyServerSideEncryptionByDefault"]["sseAlgorithm"] for rule in wanted["rules"]]
+    rules: Any = [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": algorithm}} for algorithm in algorithms]
+    clients.s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": rules})
+
+
+def _read_ownership(clients: Clients, bucket: str) -> Wanted | None:
+    answer = _answer_or_none(clients.s3.get_bucket_ownership_controls, bucket, "OwnershipControlsNotFoundError")
+    if answer is None:
+        return None
+    return {
+        "bucket": bucket,
+        "rule": {"objectOwnership": answer["OwnershipControls"]["Rules"][0]["ObjectOwnership"]},
+    }
+
+
+def _put_ownership(clients: Clients, bucket: str, wanted: Wanted) -> None:
+    rules: Any = [{"ObjectOwnership": wanted["rule"]["objectOwnership"]}]
+    clients.s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls={"Rules": rules})
+
+
+def _read_public_access_block(clients: Clients, bucket: str) -> Wanted | None:
+    answer = _answer_or_none(clients.s3.get_public_access_block, bucket, "NoSuchPublicAccessBlockConfiguration")
+    if answer is None:
+        return None
+    flags = answer["PublicAccessBlockConfiguration"]
+    return {"bucket": bucket, **{key: flags[name] for key, name in _PUBLIC_ACCESS.items()}}
+
+
+def _put_public_access_block(clients: Clients, bucket: str, wanted: Wanted) -> None:
+    flags: Any = {name: wanted[key] for key, name in _PUBLIC_ACCESS.items()}
+    clients.s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=flags)
+
+
+def _read_lifecycle(clients: Clients, bucket: str) -> Wanted | None:
+    answer = _answer_or_none(clients.s3.get_bucket_lifecycle_configuration, bucket, "NoSuchLifecycleConfiguration")
+    return None if answer is None else {"bucket": bucket, "rules": [_spell(rule, _lower) for rule in answer["Rules"]]}
+
+
+def _put_lifecycle(clients: Clients, bucket: str, wanted: Wanted) -> None:
+    rules: Any = [_spell(rule, _upper) for rule in wanted["rules"]]
+    clients.s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+
+
+def _spell(value: Any, spell: Callable[[str], str]) -> Any:
+    """Return a lifecycle rule with its keys as S3 spells them, or as Pulumi does: they differ in the first letter."""
+    if isinstance(value, dict):
+        return {spell(key): _spell(inner, spell) for key, inner in value.items()}
+    return value
+
+
+def _upper(key: str) -> str:
+    return "ID" if key == "id" else key[0].upper() + key[1:]
+
+
+def _lower(key: str) -> str:
+    return "id" if key == "ID" else key[0].lower() + key[1:]
+
+
+def _read_policy(clients: Clients, bucket: str) -> Wanted | None:
+    answer = _answer_or_none(clients.s3.get_bucket_policy, bucket, "NoSuchBucketPolicy")
+    return None if answer is None else {"bucket": bucket, "policy": json.loads(answer["Policy"])}
+
+
+def _put_policy(clients: Clients, bucket: str, wanted: Wanted) -> None:
+    clients.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(wanted["policy"]))
+
+
+def _forget(call: Callable[..., Any], bucket: str) -> None:
+    _answer_or_none(call, bucket)
+
+
+def _setting(
+    read: Callable[[Clients, str], Wanted | None],
+    put: Callable[[Clients, str, Wanted], None],
+    delete: Callable[[Clients, str], None],
+) -> Kind:
+    return Kind(identify=_identify, read=read, create=put, update=put, delete=delete, is_setting=True)
+
+
+BUCKET: Final = Kind(
+    identify=_identify_bucket,
+    read=_read_bucket,
+    create=_create_bucket,
+    update=_tag_bucket,
+    delete=_delete_bucket,
+)
+VERSIONING: Final = _setting(_read_versioning, _put_versioning, _suspend_versioning)
+ENCRYPTION: Final = _setting(
+    _read_encryption, _put_encryption, lambda clients, bucket: _forget(clients.s3.delete_bucket_encryption, bucket)
+)
+OWNERSHIP: Final = _setting(
+    _read_ownership,
+    _put_ownership,
+    lambda clients, bucket: _forget(clients.s3.delete_bucket_ownership_controls, bucket),
+)
+PUBLIC_ACCESS_BLOCK: Final = _setting(
+    _read_public_access_block,
+    _put_public_access_block,
+    lambda clients, bucket: _forget(clients.s3.delete_public_access_block, bucket),
+)
+LIFECYCLE: Final = _setting(
+    _read_lifecycle, _put_lifecycle, lambda clients, bucket: _forget(clients.s3.delete_bucket_lifecycle, bucket)
+)
+POLICY: Final = _setting(
+    _read_policy, _put_policy, lambda clients, bucket: _forget(clients.s3.delete_bucket_policy, bucket)
+)

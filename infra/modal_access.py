@@ -1,0 +1,71 @@
+"""Component: how jobs on Modal reach the bucket: an identity provider, one role a job. Declares Pulumi resources."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pulumi
+from pulumi_aws import iam
+
+from infra.policies import job_access, modal_trust
+from trimtab.emulation.web_identity import MODAL_AUDIENCE, MODAL_ISSUER
+
+if TYPE_CHECKING:
+    from trimtab.catalogue import Job
+    from trimtab.catalogue.model import Modal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModalAccessArgs:
+    """Whose containers may come in, and what each job may touch."""
+
+    bucket_arn: pulumi.Input[str]
+    modal: Modal
+    jobs: Mapping[str, Job]
+    tags: Mapping[str, str]
+
+
+class ModalAccess(pulumi.ComponentResource):
+    """An OIDC provider for Modal and, for each job, a role that reads the job's data and writes its results.
+
+    Role names are generated (`modal-classifier-3f2a1b9`): a role that must be replaced is made before the old one
+    goes, which a fixed name forbids, and two stacks can share an account's role names. Nobody types them: whoever
+    needs a role takes its ARN from the stack's outputs.
+    """
+
+    provider_arn: pulumi.Output[str]
+    role_arns: dict[str, pulumi.Output[str]]
+
+    def __init__(self, name: str, args: ModalAccessArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("trimtab:infra:ModalAccess", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        provider = iam.OpenIdConnectProvider(
+            f"{name}-provider", url=MODAL_ISSUER, client_id_lists=[MODAL_AUDIENCE], tags=args.tags, opts=child
+        )
+        self.provider_arn = provider.arn
+        self.role_arns = {}
+        for job_name, job in args.jobs.items():
+            role = iam.Role(
+                f"{name}-{job_name}",
+                description=f"Job {job_name} on Modal: reads {job.data}, writes {job.results}",
+                assume_role_policy=provider.arn.apply(lambda arn: json.dumps(modal_trust(arn, args.modal))),
+                tags={**args.tags, "job": job_name},
+                opts=child,
+            )
+            iam.RolePolicy(
+                f"{name}-{job_name}-access",
+                role=role.name,
+                policy=_access_policy(args.bucket_arn, job),
+                opts=child,
+            )
+            self.role_arns[job_name] = role.arn
+        self.register_outputs({"provider_arn": self.provider_arn, "role_arns": self.role_arns})
+
+
+def _access_policy(bucket_arn: pulumi.Input[str], job: Job) -> pulumi.Output[str]:
+    return pulumi.Output.from_input(bucket_arn).apply(
+        lambda arn: json.dumps(job_access(arn, data=job.data, results=job.results))
+    )
