@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 FORMAT_NAMES = "JPEG, PNG, WebP or BMP"
 MAX_EDGE = 30_000  # Pillow spends a pointer on every row: a 1 x 25,000,000 picture is not a picture
-MAX_JPEG_SCANS = 100  # a camera writes 1, progressive encoders about 10; each one costs a pass over all coefficients
+MAX_JPEG_SCANS = 50  # a camera writes 1, progressive encoders about 10; each costs a pass over all coefficients
 JPEG_START_OF_SCAN = b"\xff\xda"
 BACKGROUND = "white"  # what shines through transparent pixels, as on a page
 EXIF_ORIENTATION = 0x0112
@@ -59,19 +59,19 @@ def read_picture(data: bytes, *, settings: Settings, working_edge: int) -> Pictu
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
-        _check_size(width, height, settings)
+        _check_size(width, height, _pixel_limit(image, settings))
         if image.format == "JPEG":
             _check_scans(data)
             image.draft(None, (working_edge, working_edge))
         image.load()
         orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-        upright = _rgb(_reduced(image, working_edge))
+        upright = _rgb(_reduced(_averageable(image), working_edge))
         if orientation in UPRIGHT:
             upright = upright.transpose(UPRIGHT[orientation])
     except Refusal:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_many_pixels(settings) from error
+        raise _too_many_pixels(settings.max_pixels) from error
     except UnidentifiedImageError as error:
         raise Refusal(
             415,
@@ -92,7 +92,12 @@ def read_picture(data: bytes, *, settings: Settings, working_edge: int) -> Pictu
     return Picture(image=upright, width=width, height=height)
 
 
-def _check_size(width: int, height: int, settings: Settings) -> None:
+def _pixel_limit(image: Image.Image, settings: Settings) -> int:
+    # Pillow's WebP decoder holds four copies of the picture (16 bytes a pixel), the others one or two
+    return settings.max_pixels // 2 if image.format == "WEBP" else settings.max_pixels
+
+
+def _check_size(width: int, height: int, limit: int) -> None:
     if width < 1 or height < 1:
         raise Refusal(
             422,
@@ -100,15 +105,15 @@ def _check_size(width: int, height: int, settings: Settings) -> None:
             f"The picture is {width} x {height} pixels.",
             hint="Send a picture with at least one pixel.",
         )
-    if width * height > settings.max_pixels or max(width, height) > MAX_EDGE:
-        raise _too_many_pixels(settings)
+    if width * height > limit or max(width, height) > MAX_EDGE:
+        raise _too_many_pixels(limit)
 
 
-def _too_many_pixels(settings: Settings) -> Refusal:
+def _too_many_pixels(limit: int) -> Refusal:
     return Refusal(
         413,
         "too_many_pixels",
-        f"The picture has more than {settings.max_pixels:,} pixels, or a side longer than {MAX_EDGE:,}.",
+        f"The picture has more than {limit:,} pixels, or a side longer than {MAX_EDGE:,}.",
         hint="Scale it down before sending it: the models look at a few hundred pixels a side.",
     )
 
@@ -123,20 +128,25 @@ def _check_scans(data: bytes) -> None:
         )
 
 
+def _averageable(image: Image.Image) -> Image.Image:
+    """Turn palettes, bits, 16-bit greys and single transparent colours into modes whose pixels can be averaged."""
+    if image.mode.startswith("I;16"):  # Pillow's own conversion would cut every value above 255 to white
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("P", "PA") or "transparency" in image.info:
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image.convert("L") if image.mode == "1" else image
+
+
 def _reduced(image: Image.Image, working_edge: int) -> Image.Image:
     """Average whole blocks of pixels away while both sides stay at least `working_edge` long."""
     factor = min(image.size) // working_edge
-    if factor < 2 or image.mode in ("1", "P", "PA") or image.mode.startswith("I;16"):
-        return image  # these modes cannot be averaged, and take at most two bytes a pixel
-    return image.reduce(factor)
+    return image.reduce(factor) if factor > 1 else image
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow's own conversion would cut every value above 255 to white
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        opaque = Image.new("RGB", image.size, BACKGROUND)
-        opaque.paste(image, mask=image.getchannel("A"))
-        return opaque
-    return image.convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    opaque = Image.new("RGB", image.size, BACKGROUND)
+    opaque.paste(image, mask=image.getchannel("A"))
+    return opaque
