@@ -8,9 +8,10 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
 
-from trimtab.units import parse_duration, parse_size
+from trimtab.units import MIB, parse_duration, parse_size
 
 _BUCKET_LENGTH: Final = range(3, 57)  # 63 by AWS's rule, less room for the stack's suffix
+_LEAST_CONTAINER_BYTES: Final = 6 * MIB  # the engine refuses less, and takes 0 for "no limit"
 
 
 def _parse_with(parse: Any, wanted: str) -> Any:
@@ -45,9 +46,15 @@ def _check_bucket(value: str) -> str:
 
 def _check_relative_path(value: str) -> str:
     path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts:
+    if not path.parts or path.is_absolute() or ".." in path.parts:
         raise ValueError("must be a path inside the project, relative to trimtab.yaml")
     return value
+
+
+def _check_container_memory(size_bytes: int) -> int:
+    if size_bytes < _LEAST_CONTAINER_BYTES:
+        raise ValueError("must be at least 6MiB, which is the least that a container can have")
+    return size_bytes
 
 
 def _text(pattern: str) -> StringConstraints:
@@ -57,18 +64,42 @@ def _text(pattern: str) -> StringConstraints:
 Size = Annotated[
     int,
     BeforeValidator(_parse_with(parse_size, "a size with its unit, such as 20GiB or 220MB")),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(B|[KMGT]iB|[kMGT]B)$", "examples": ["20GiB"]}),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^\d{1,15}(\.\d{1,6})?\s*(B|[KMGT]iB|[kMGT]B)$", "examples": ["20GiB"]}
+    ),
 ]
 Duration = Annotated[
     float,
     BeforeValidator(_parse_with(parse_duration, "a duration with its unit, such as 10min or 24h")),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|min|h|d)$", "examples": ["10min"]}),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{1,15}(\.\d{1,6})?\s*(ms|s|min|h|d)$", "examples": ["10min"]}),
 ]
+ContainerMemory = Annotated[Size, AfterValidator(_check_container_memory)]
 Name = Annotated[str, _text(r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
 VariantName = Annotated[str, _text(r"^(cpu|gpu)$")]
-BucketName = Annotated[str, AfterValidator(_check_bucket)]
-Prefix = Annotated[str, AfterValidator(_check_prefix)]
-ProjectPath = Annotated[str, AfterValidator(_check_relative_path)]
+BucketName = Annotated[
+    str,
+    AfterValidator(_check_bucket),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": _BUCKET_LENGTH.start,
+            "maxLength": _BUCKET_LENGTH.stop - 1,
+            "pattern": r"^(?!xn--|sthree-|amzn-s3-demo-)(?!.*(-s3alias|--ol-s3|--x-s3)$)[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+        }
+    ),
+]
+Prefix = Annotated[
+    str,
+    AfterValidator(_check_prefix),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^((?!\.\.?/)[A-Za-z0-9!_.()-]+/)+$", "examples": ["datasets/digits/"]}
+    ),
+]
+ProjectPath = Annotated[
+    str,
+    AfterValidator(_check_relative_path),
+    WithJsonSchema({"type": "string", "pattern": r"^(?!/)(?!\.?$)(?!(.*/)?\.\.(/|$))"}),
+]
 Region = Annotated[str, _text(r"^[a-z]{2}(-[a-z]+)+-\d$")]
 ModalAppName = Annotated[str, _text(r"^[A-Za-z0-9._-]{1,64}$")]  # longer or other characters: no OIDC token is issued
 ModalWorkspaceId = Annotated[str, _text(r"^ac-[A-Za-z0-9]{6,40}$")]

@@ -1,6 +1,6 @@
 """Load trimtab.yaml: parse -> validate (collect every problem) -> complete.
 
-Reads one file. Anchors, aliases, duplicate keys and files over a megabyte are refused: a catalogue is read by people.
+Reads one file. Aliases, merges, duplicate keys and files over a megabyte are refused: a catalogue is read by people.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from trimtab.errors import UsageError
 
 _MAX_BYTES: Final = 1024 * 1024
 _MAX_DEPTH: Final = 20
+_MAX_SHOWN: Final = 80
+_TWICE: Final = "stands twice"
 
 _Path = tuple[str | int, ...]
 
@@ -49,18 +51,19 @@ def parse_catalogue(text: str, *, name: str = "trimtab.yaml") -> Catalogue:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is not None:
-            problems += _walk(root, (), lines)
-        plain = None if problems else yaml.safe_load(text)
+            problems += _walk(root, (), lines, set())
+        is_sound = all(problem == _TWICE for _, problem in problems)
+        plain = yaml.safe_load(text) if is_sound else None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"{name} is not YAML", why=str(error), remedy="mend the line that is named") from error
     catalogue = None
-    if not problems:
+    if is_sound:
         try:
             catalogue = Catalogue.model_validate(plain)
         except ValidationError as error:
-            problems = [_explain(item) for item in error.errors()]
+            problems += [_explain(item) for item in error.errors()]
         else:
-            problems = list(cross_problems(catalogue))
+            problems += cross_problems(catalogue)
     if catalogue is None or problems:
         raise _catalogue_error(name, problems, lines)
     return catalogue
@@ -80,24 +83,29 @@ def _catalogue_error(name: str, problems: list[tuple[_Path, str]], lines: Mappin
     )
 
 
-def _walk(node: yaml.Node, path: _Path, lines: dict[_Path, int]) -> Iterator[tuple[_Path, str]]:
+def _walk(node: yaml.Node, path: _Path, lines: dict[_Path, int], seen: set[int]) -> Iterator[tuple[_Path, str]]:
     """Note the line of each path; yield what a reader of YAML would silently get wrong."""
-    if path in lines or len(path) > _MAX_DEPTH:
-        yield path, "is nested too deeply" if len(path) > _MAX_DEPTH else "stands twice"
+    if id(node) in seen:  # only an alias names a node twice; following it could take for ever
+        yield path, "is an alias; write the value out"
         return
-    lines[path] = node.start_mark.line + 1
+    if len(path) > _MAX_DEPTH:
+        yield path, "is nested too deeply"
+        return
+    seen.add(id(node))
+    lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 yield path, f"has a key that is not plain text (line {key.start_mark.line + 1})"
-            elif value.start_mark.index < key.start_mark.index:
-                yield (*path, key.value), "is an alias; write the value out"
-            else:
-                yield from _walk(value, (*path, key.value), lines)
-                lines.setdefault((*path, key.value), key.start_mark.line + 1)
+                continue
+            place = (*path, key.value)
+            if place in lines:
+                yield place, _TWICE
+            lines[place] = key.start_mark.line + 1
+            yield from _walk(value, place, lines, seen)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            yield from _walk(value, (*path, index), lines)
+            yield from _walk(value, (*path, index), lines, seen)
 
 
 def _explain(item: Any) -> tuple[_Path, str]:
@@ -113,9 +121,18 @@ def _explain(item: Any) -> tuple[_Path, str]:
         case "value_error":
             return path, str(item["ctx"]["error"])
         case "string_pattern_mismatch":
-            return path, f"{item['input']!r} does not match {item['ctx']['pattern']}"
+            return path, f"{_shown(item['input'])} does not match {item['ctx']['pattern']}"
+        case "model_type" | "mapping_type":
+            known = _known_keys(path)
+            keys = f" with the keys {', '.join(known)}" if known else ""
+            return path, f"must be a section{keys} (it is {_shown(item['input'])})"
         case _:
-            return path, f"{item['msg'][0].lower()}{item['msg'][1:]} (it is {item['input']!r})"
+            return path, f"{item['msg'][0].lower()}{item['msg'][1:]} (it is {_shown(item['input'])})"
+
+
+def _shown(value: object) -> str:
+    text = "empty" if value is None else repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def _known_keys(path: _Path) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from trimtab.catalogue.fields import (
     BucketName,
+    ContainerMemory,
     Duration,
     ImageReference,
     ModalAppName,
@@ -94,7 +95,7 @@ class Service(Section):
 
     port: Annotated[int, Field(ge=1024, le=65535)]
     """The port on this machine that serves it."""
-    memory: Size
+    memory: ContainerMemory
     """What its container may use."""
     start: Duration
     """How long it may take from start to a healthy answer."""
@@ -129,7 +130,7 @@ class Budgets(Section):
     """Peak of one step."""
     time: Duration
     """Wall time of a whole first run."""
-    usd: Annotated[float, Field(ge=0, strict=False)]
+    usd: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """Money, in US dollars."""
 
 
