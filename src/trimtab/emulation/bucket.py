@@ -68,7 +68,7 @@ class EmbeddedBucket:
             "--json",
         )  # fmt: skip
         done = self._runner.run(Command(argv=argv, cwd=self._project.root, hint=_REMEDY, house=True))
-        roles: dict[str, str] = json.loads(done.stdout)["roles"]
+        roles: dict[str, str] = json.loads(done.stdout)["outputs"]["modal_role_arns"]
         if job not in roles:
             raise ProgramError(f"job {job} has no role", why=f"the roles are {', '.join(roles)}", remedy=_REMEDY)
         return roles[job]

@@ -54,13 +54,17 @@ class ProvisionHandler:
         """Return the outputs when the embedded AWS runs and holds what the program says."""
         if aws.status(self._project.state / "aws") is None:
             return None
-        preview = self._embedded("preview", action, say=None)
-        return None if preview["changes"] else self._embedded("outputs", action, say=None)
+        if self._embedded("preview", action, say=None)["changes"]:
+            return None
+        return self._result(self._embedded("outputs", action, say=None))
 
     def run(self, action: Provision, say: Say) -> Result:
         """Start the embedded AWS when it does not run, and apply the program to it."""
-        self._embedded("up", action, say=say)
-        return self._embedded("outputs", action, say=None)
+        return self._result(self._embedded("up", action, say=say))
+
+    def _result(self, document: dict[str, Any]) -> Result:
+        outputs = document["outputs"]
+        return {"bucket": outputs["bucket"], "roles": outputs["modal_role_arns"], "notes": document["notes"]}
 
     def _embedded(self, verb: str, action: Provision, *, say: Say | None) -> dict[str, Any]:
         argv = self._project.python_argv(
