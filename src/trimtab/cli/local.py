@@ -24,7 +24,8 @@ def local(*, catalogue: Path | None, dry_run: bool, as_json: bool) -> None:
     """Provision, publish, build, serve and train on this machine, with no account anywhere.
 
     Everything is planned against the budgets first; over budget is exit 6 before a byte is written. A second run
-    repeats no finished work, and one that was cut off goes on where it stopped.
+    repeats no finished work, and one that was cut off goes on where it stopped. The page is that of the last run that
+    did something.
 
     \b
     Examples:
@@ -47,9 +48,9 @@ def local(*, catalogue: Path | None, dry_run: bool, as_json: bool) -> None:
     from trimtab.report.local_run import report_of
     from trimtab.report.page import write_page
 
-    page = write_page(
-        report_of(project, record, verdicts, commit=current_commit(project.root)), project.state / "report"
-    )
+    page = project.state / "report" / "index.html"
+    if not page.is_file() or any(outcome.outcome == "done" for outcome in record.outcomes):
+        page = write_page(report_of(project, record, verdicts, commit=current_commit(project.root)), page.parent)
     console.result(
         outcome_document(project, record, page),
         text=lambda: print_outcomes(console, project, record, page),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from trimtab.catalogue import Service
 from trimtab.errors import BudgetError, UsageError
@@ -22,6 +24,10 @@ from trimtab.plan import Cost, Step
 from trimtab.process import Command, Runner
 from trimtab.project import Project, current_commit
 from trimtab.units import MIB, format_size
+
+# Of buildx's plain progress the lines that begin a layer: `#6 [builder 3/4] RUN ...`. A failure shows the last lines.
+_STAGE_LINE: Final = re.compile(r"#\d+ \[(?!internal)")
+_SHOWN_CHARACTERS: Final = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +94,10 @@ class ImageHandler:
         )
         passed_on = tuple(name for name in INDEX_VARIABLES if name in os.environ)
         hint = f"mend {build.dockerfile.relative_to(self._project.root)}; the image before it was not touched"
-        self._runner.run(Command(argv=docker_build_argv(build, passed_on=passed_on), hint=hint), on_line=say)
+        self._runner.run(
+            Command(argv=docker_build_argv(build, passed_on=passed_on), hint=hint),
+            on_line=lambda line: say(line[:_SHOWN_CHARACTERS]) if _STAGE_LINE.match(line) else None,
+        )
         image = client.images.get(build.tag)
         size, budget = size_over_base(image, base), self._budget(action)
         if size > budget:
