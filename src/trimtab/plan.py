@@ -5,12 +5,13 @@ The executor runs it, another only shows it; the budget check reads it before ei
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from trimtab.errors import BudgetError
-from trimtab.units import format_duration, format_size, format_usd
+from trimtab.units import MIB, format_duration, format_size, format_usd
 
 if TYPE_CHECKING:
     from trimtab.catalogue import Budgets
@@ -94,7 +95,7 @@ class Verdict:
 
 
 def judge(plan: Plan, budgets: Budgets) -> tuple[Verdict, ...]:
-    """Return one verdict per budget."""
+    """Return one verdict per budget. A remedy's number can be written into trimtab.yaml as it stands, and is enough."""
     widest = max(plan.steps, key=lambda step: step.predicted.peak_bytes, default=None)
     largest = max(plan.steps, key=lambda step: step.predicted.memory_bytes or 0, default=None)
     longest = max(plan.steps, key=lambda step: step.predicted.wall_s, default=None)
@@ -105,7 +106,7 @@ def judge(plan: Plan, budgets: Budgets) -> tuple[Verdict, ...]:
             limit=budgets.disk,
             need_text=format_size(plan.peak_bytes),
             limit_text=format_size(budgets.disk),
-            remedy=f"raise budgets.disk to {format_size(plan.peak_bytes)}, or cut {widest and widest.name}",
+            remedy=f"raise budgets.disk to {_enough_mib(plan.peak_bytes)}, or cut {widest and widest.name}",
         ),
         Verdict(
             budget="memory",
@@ -113,7 +114,7 @@ def judge(plan: Plan, budgets: Budgets) -> tuple[Verdict, ...]:
             limit=budgets.memory,
             need_text=format_size(plan.memory_bytes),
             limit_text=format_size(budgets.memory),
-            remedy=f"raise budgets.memory to {format_size(plan.memory_bytes)}, or cut {largest and largest.name}",
+            remedy=f"raise budgets.memory to {_enough_mib(plan.memory_bytes)}, or cut {largest and largest.name}",
         ),
         Verdict(
             budget="time",
@@ -121,7 +122,7 @@ def judge(plan: Plan, budgets: Budgets) -> tuple[Verdict, ...]:
             limit=budgets.time,
             need_text=format_duration(plan.wall_s),
             limit_text=format_duration(budgets.time),
-            remedy=f"raise budgets.time to {format_duration(plan.wall_s)}, or cut {longest and longest.name}",
+            remedy=f"raise budgets.time to {math.ceil(plan.wall_s)}s, or cut {longest and longest.name}",
         ),
         Verdict(
             budget="usd",
@@ -129,9 +130,13 @@ def judge(plan: Plan, budgets: Budgets) -> tuple[Verdict, ...]:
             limit=budgets.usd,
             need_text=format_usd(plan.usd),
             limit_text=format_usd(budgets.usd),
-            remedy=f"raise budgets.usd to {plan.usd:.2f}, or take a smaller GPU",
+            remedy=f"raise budgets.usd to {math.ceil(plan.usd * 100) / 100:.2f}, or take a smaller GPU",
         ),
     )
+
+
+def _enough_mib(size_bytes: int) -> str:
+    return f"{math.ceil(size_bytes / MIB)}MiB"
 
 
 def require_fit(plan: Plan, budgets: Budgets) -> tuple[Verdict, ...]:
