@@ -49,7 +49,9 @@ class Ledger:
         try:
             if _ends_torn(descriptor):
                 line = "\n" + line
-            os.write(descriptor, line.encode())
+            unwritten = line.encode()
+            while unwritten:  # a disk that fills up takes a part, and says so only when the rest is tried
+                unwritten = unwritten[os.write(descriptor, unwritten) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -90,7 +92,7 @@ def _most(costs: Iterable[Cost]) -> Cost:
     return Cost(
         peak_bytes=max(cost.peak_bytes for cost in found),
         kept_bytes=max(cost.kept_bytes for cost in found),
-        memory_bytes=max((cost.memory_bytes or 0 for cost in found)) or None,
+        memory_bytes=max(cost.memory_bytes or 0 for cost in found) or None,
         wall_s=max(cost.wall_s for cost in found),
         usd=max(cost.usd for cost in found),
     )
@@ -110,5 +112,5 @@ def _parse(line: bytes) -> Entry | None:
             measured=None if measured is None else Cost(**measured),
             **record,
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
