@@ -21,21 +21,22 @@ room_for() {
 
 # install_packages NAME...: install what is missing of them, saying so first. Needs root.
 install_packages() {
-    local missing=() name
-    for name in "$@"; do dpkg-query --show --showformat '${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed || missing+=("$name"); done
+    local missing=() name log
+    for name in "$@"; do
+        [[ $(dpkg-query --show --showformat '${db:Status-Status}' "$name" 2>/dev/null) == installed ]] || missing+=("$name")
+    done
     [[ ${#missing[@]} -gt 0 ]] || return 0
     say "installing ${missing[*]} with apt-get"
-    local log
     log=$(mktemp)
-    if ! { DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}" ||
-        { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"; }; } \
-        >"$log" 2>&1 </dev/null; then
-        local why
-        why=$(tail -n 5 "$log" | tr '\n' ' ')
-        rm "$log"
-        fail 4 "${missing[*]} could not be installed" "apt-get: $why" "apt-get update && apt-get install ${missing[*]}"
+    # Lists that are there may do, and save the download; a mirror that moved on wants new ones.
+    if ! { apt_install "${missing[@]}" || { apt-get update && apt_install "${missing[@]}"; }; } >"$log" 2>&1 </dev/null; then
+        fail 4 "${missing[*]} could not be installed" "apt-get: $(tail -n 3 "$log" | tr '\n' ' ') (whole log: $log)" \
+            "apt-get update && apt-get install ${missing[*]}"
     fi
     rm "$log"
+}
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get --option DPkg::Lock::Timeout=300 install --yes --no-install-recommends "$@"
 }
 
 # debian_sources SUITE: a sources.list for Debian's SUITE, its updates and security: from TRIMTAB_DEBIAN_MIRROR, or the
