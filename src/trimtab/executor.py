@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from trimtab.console import Console
 from trimtab.cost.ledger import Ledger, Outcome, entry_of
 from trimtab.disk.meter import Meter, free_bytes
-from trimtab.errors import BudgetError, TrimtabError
+from trimtab.errors import BudgetError
 from trimtab.plan import Action, Cost, Plan, Step, peak_of
 from trimtab.units import format_duration, format_size
 
@@ -120,7 +120,9 @@ class Executor:
                 measured = meter.cost_since(start)
                 failure = {"error": f"{type(error).__name__}: {error}"}
                 self._record(step, run, "failed", measured, failure)
-                raise _explained(error, step) from error
+                if (full := _full_disk(error, step)) is not None:
+                    raise full from error
+                raise
             outcome, measured = "done", meter.cost_since(start)
         self._record(step, run, outcome, measured, result)
         took = "nothing to do" if measured is None else format_duration(measured.wall_s)
@@ -139,9 +141,12 @@ class Executor:
         try:
             self._ledger.append(entry_of(step, run=run, outcome=outcome, measured=measured, result=result))
         except OSError as error:
-            if outcome != "failed":
-                raise _explained(error, step) from error
-            self._console.say(f"the ledger could not be written: {error}", style="yellow")
+            if outcome == "failed":  # why it failed matters more
+                self._console.say(f"the ledger could not be written: {error}", style="yellow")
+                return
+            if (full := _full_disk(error, step)) is not None:
+                raise full from error
+            raise
 
     def _require_room(self, plan: Plan) -> None:
         """Refuse when a watched file system has less room than the unfinished steps need."""
@@ -173,17 +178,12 @@ class DisplayExecutor:
         return RunRecord(run=run, outcomes=())
 
 
-def _explained(error: BaseException, step: Step) -> BaseException:
-    """Turn a full disk into an error that says so; leave everything else as it is."""
-    if (
-        isinstance(error, OSError)
-        and not isinstance(error, TrimtabError)
-        and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    ):
-        place = error.filename or "the disk"
-        return BudgetError(
-            f"step {step.name} stopped: the disk is full",
-            why=f"{place}: {error.strerror}",
-            remedy="free some space and run the same command again; it goes on where it stopped",
-        )
-    return error
+def _full_disk(error: BaseException, step: Step) -> BudgetError | None:
+    """Return what to say when the disk is full, None when something else is wrong."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return BudgetError(
+        f"step {step.name} stopped: the disk is full",
+        why=f"{error.filename or 'the disk'}: {error.strerror}",
+        remedy="free some space and run the same command again; it goes on where it stopped",
+    )

@@ -1,0 +1,219 @@
+"""The executor: everything is looked at before anything runs, what is finished stays, and every end is written down."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.steps import RecordingHandler, Task, plan_of, task_step
+from trimtab.console import Console
+from trimtab.cost.ledger import Ledger
+from trimtab.errors import BudgetError, HealthError, UsageError
+from trimtab.executor import DisplayExecutor, Executor, RunRecord
+from trimtab.plan import Plan
+
+
+@pytest.fixture
+def handler() -> RecordingHandler:
+    return RecordingHandler()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "state" / "ledger.jsonl")
+
+
+@pytest.fixture
+def carry_out(handler: RecordingHandler, ledger: Ledger, tmp_path: Path) -> Callable[[Plan], RunRecord]:
+    executor = Executor({Task: handler}, ledger=ledger, console=Console(), watched=(tmp_path,))
+    return lambda plan: executor.run(plan, run="r1")
+
+
+CarryOut = Callable[[Plan], RunRecord]
+
+
+def raising(error: BaseException) -> Callable[[Any], None]:
+    def do(_say: object) -> None:
+        raise error
+
+    return do
+
+
+def test_every_preflight_comes_before_any_step_runs(carry_out: CarryOut, handler: RecordingHandler) -> None:
+    carry_out(plan_of("a", "b"))
+    assert handler.calls.index("preflight b") < handler.calls.index("run a")
+    assert handler.ran == ["a", "b"]
+
+
+def test_a_step_that_is_refused_stops_the_run_before_anything_was_written(
+    carry_out: CarryOut, handler: RecordingHandler, ledger: Ledger, tmp_path: Path
+) -> None:
+    handler.refuses["b"] = UsageError("b cannot be", why="w", remedy="r")
+    with pytest.raises(UsageError, match="b cannot be"):
+        carry_out(plan_of("a", "b"))
+    assert handler.ran == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_finished_is_not_run_again(carry_out: CarryOut, handler: RecordingHandler, ledger: Ledger) -> None:
+    handler.done["a"] = {"made": "earlier"}
+    record = carry_out(plan_of("a", "b"))
+    assert handler.ran == ["b"]
+    assert record.result("a") == {"made": "earlier"}
+    assert [(outcome.outcome, outcome.measured is None) for outcome in record.outcomes] == [
+        ("already done", True),
+        ("done", False),
+    ]
+    assert [entry.outcome for entry in ledger.entries()] == ["already done", "done"]
+
+
+def test_a_second_run_repeats_nothing(carry_out: CarryOut, handler: RecordingHandler) -> None:
+    carry_out(plan_of("a", "b"))
+    handler.calls.clear()
+    carry_out(plan_of("a", "b"))
+    assert handler.ran == []
+
+
+def test_a_failure_stops_the_run_is_written_down_and_raised_as_it_is(
+    carry_out: CarryOut, handler: RecordingHandler, ledger: Ledger
+) -> None:
+    error = HealthError("b is ill", why="fever", remedy="rest")
+    handler.does["b"] = raising(error)
+    with pytest.raises(HealthError) as caught:
+        carry_out(plan_of("a", "b", "c"))
+    assert caught.value is error
+    assert error.__cause__ is None
+    assert handler.ran == ["a", "b"]
+    first, second = ledger.entries()
+    assert (first.outcome, second.outcome) == ("done", "failed")
+    assert second.measured is not None
+    assert second.result["error"].startswith("HealthError: b is ill")
+
+
+def test_the_run_after_a_failure_goes_on_where_it_stopped(carry_out: CarryOut, handler: RecordingHandler) -> None:
+    handler.does["b"] = raising(RuntimeError("a bug"))
+    with pytest.raises(RuntimeError):
+        carry_out(plan_of("a", "b", "c"))
+    del handler.does["b"]
+    handler.calls.clear()
+    carry_out(plan_of("a", "b", "c"))
+    assert handler.ran == ["b", "c"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_explained_with_exit_code_6(
+    carry_out: CarryOut, handler: RecordingHandler, ledger: Ledger, number: int
+) -> None:
+    handler.does["a"] = raising(OSError(number, os.strerror(number), "/data/model.bin"))
+    with pytest.raises(BudgetError, match="step a stopped: the disk is full") as caught:
+        carry_out(plan_of("a"))
+    assert caught.value.exit_code == 6
+    assert caught.value.why == f"/data/model.bin: {os.strerror(number)}"
+    assert "goes on where it stopped" in caught.value.remedy
+    assert isinstance(caught.value.__cause__, OSError)
+    assert [entry.outcome for entry in ledger.entries()] == ["failed"]
+
+
+def test_another_error_of_the_system_is_not_mistaken_for_a_full_disk(
+    carry_out: CarryOut, handler: RecordingHandler
+) -> None:
+    handler.does["a"] = raising(PermissionError(errno.EACCES, "Permission denied", "/data"))
+    with pytest.raises(PermissionError):
+        carry_out(plan_of("a"))
+
+
+def test_an_interrupt_is_written_down_and_goes_on_up(
+    carry_out: CarryOut, handler: RecordingHandler, ledger: Ledger
+) -> None:
+    def interrupted(_say: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+
+    handler.does["a"] = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(plan_of("a", "b"))
+    assert handler.ran == ["a"]
+    assert [(entry.step, entry.outcome) for entry in ledger.entries()] == [("a", "failed")]
+    assert not [thread for thread in threading.enumerate() if thread.name == "meter"]
+
+
+def test_too_little_room_is_refused_before_anything_is_written(
+    carry_out: CarryOut, handler: RecordingHandler, tmp_path: Path
+) -> None:
+    plan = Plan(steps=(task_step("a"), task_step("b", peak_bytes=10**18)))
+    with pytest.raises(BudgetError, match="not enough room where") as caught:
+        carry_out(plan)
+    assert caught.value.exit_code == 6
+    assert str(tmp_path) in caught.value.what
+    assert handler.ran == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_the_steps_that_are_left_need_room(carry_out: CarryOut, handler: RecordingHandler) -> None:
+    handler.done["huge"] = {}
+    carry_out(Plan(steps=(task_step("huge", peak_bytes=10**18), task_step("small"))))
+    assert handler.ran == ["small"]
+
+
+def test_a_ledger_that_cannot_be_written_does_not_hide_why_a_step_failed(
+    handler: RecordingHandler, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state").write_text("a file where the folder should be")
+    executor = Executor(
+        {Task: handler}, ledger=Ledger(tmp_path / "state" / "ledger.jsonl"), console=Console(), watched=(tmp_path,)
+    )
+    handler.does["a"] = raising(HealthError("a is ill", why="w", remedy="r"))
+    with pytest.raises(HealthError, match="a is ill"):
+        executor.run(plan_of("a"), run="r1")
+    assert "the ledger could not be written" in capsys.readouterr().err
+
+
+def test_what_a_step_says_is_shown_as_progress_and_not_as_a_result(
+    carry_out: CarryOut, handler: RecordingHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler.does["a"] = lambda say: say("[1/2] half of it")
+    carry_out(plan_of("a"))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    shown = [line.strip() for line in captured.err.splitlines()]
+    assert shown[:2] == ["-> doing a", "[1/2] half of it"]
+    assert any(line.startswith("ok  doing a (") for line in shown)
+
+
+def test_the_record_tells_when_each_step_ran_and_how_full_the_disk_was(
+    carry_out: CarryOut, handler: RecordingHandler
+) -> None:
+    handler.does["a"] = lambda _say: time.sleep(0.5)
+    record = carry_out(plan_of("a", "b"))
+    first, second = record.outcomes
+    assert 0 <= first.started_s <= first.ended_s - 0.5
+    assert first.ended_s <= second.started_s + 0.05
+    assert first.measured is not None
+    assert first.measured.wall_s == pytest.approx(first.ended_s - first.started_s, abs=0.3)
+    times = [at_s for at_s, _ in record.disk]
+    assert times == sorted(times)
+    assert times[-1] >= second.started_s
+    assert len([at_s for at_s in times if at_s <= first.ended_s]) >= 3
+
+
+def test_a_step_nobody_can_carry_out_is_found_before_anything_runs(tmp_path: Path, ledger: Ledger) -> None:
+    executor = Executor({}, ledger=ledger, console=Console(), watched=(tmp_path,))
+    with pytest.raises(KeyError):
+        executor.run(plan_of("a"), run="r1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_one_that_only_shows_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    record = DisplayExecutor(Console()).run(plan_of("a", "b"), run="r1")
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == ["would run  a: doing a", "would run  b: doing b"]
+    assert captured.out == ""
+    assert record.outcomes == ()
