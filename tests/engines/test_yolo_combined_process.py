@@ -1,0 +1,289 @@
+"""The service as a process of this machine, with tiny models of known answers: answers, refusals, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from services.serving.app import create_app
+from services.serving.manifest import read_manifest
+from services.serving.settings import read_settings
+from tests.support.serving import (
+    HOSTILE,
+    MULTIPART,
+    ROOT,
+    Hostile,
+    ServiceProcess,
+    assert_refused,
+    multipart,
+    picture,
+    running_service,
+    service_settings,
+    tiny_models,
+)
+
+MEMORY_LIMIT_BYTES = 420 * 1024 * 1024  # what the largest allowed pictures and eight full bodies may need together
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the manifest of tiny models, which lie beside it."""
+    return tiny_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def service(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """Return a running service that waits two seconds for a body."""
+    with running_service(
+        manifest, manifest.parent, tmp_path_factory.mktemp("service"), UPLOAD_TIMEOUT_S="2"
+    ) as running:
+        yield running
+
+
+def test_a_detection_comes_in_pixels_of_the_picture(service: ServiceProcess, manifest: Path) -> None:
+    answer = service.post("/v1/detect", picture(width=128, height=64)).json()
+    assert answer["picture"] == {"width": 128, "height": 64}
+    assert answer["detections"] == [{"label": "thing", "score": 0.9, "box": [31.0, 15.5, 95.0, 47.5]}]
+    assert answer["model"] == {
+        "name": "tiny-detector",
+        "sha256": read_manifest(manifest).models["tiny-detector"].sha256,
+    }
+    assert set(answer["milliseconds"]) == {"picture", "model"}
+
+
+def test_a_pose_has_seventeen_named_keypoints(service: ServiceProcess) -> None:
+    (person,) = service.post("/v1/pose", picture(width=128, height=64)).json()["persons"]
+    assert (person["score"], person["box"]) == (0.8, [0, 0, 64, 64])
+    assert len(person["keypoints"]) == 17
+    assert person["keypoints"][0] == {"name": "nose", "x": 32.0, "y": 32.0, "score": 0.7}
+
+
+def test_a_rotated_picture_is_answered_upright(service: ServiceProcess) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert service.post("/v1/detect", picture(exif=exif)).json()["picture"] == {"width": 64, "height": 128}
+
+
+def test_the_caller_chooses_scores_and_results(service: ServiceProcess) -> None:
+    assert service.post("/v1/detect", picture(), query="?min_score=0.95").json()["detections"] == []
+    assert len(service.post("/v1/detect", picture(), query="?min_score=0").json()["detections"]) > 1
+    assert len(service.post("/v1/detect", picture(), query="?min_score=0&max_results=1").json()["detections"]) == 1
+
+
+def test_health_names_the_models_and_metrics_count(service: ServiceProcess) -> None:
+    health = service.ask("GET", "/health").json()
+    assert health["status"] == "healthy"
+    assert [(model["name"], model["ready"]) for model in health["models"]] == [
+        ("tiny-detector", True),
+        ("tiny-pose", True),
+    ]
+    service.post("/v1/pose", picture())
+    metrics = service.ask("GET", "/metrics").body.decode()
+    assert 'http_requests_total{method="POST",route="/v1/pose",status="200"}' in metrics
+    assert 'model_seconds_count{model="tiny-pose"}' in metrics
+    assert service.metric("pictures_in_flight") == 0
+    assert service.metric("process_resident_memory_bytes") > 10_000_000
+
+
+def test_the_description_names_every_status_that_can_come(service: ServiceProcess) -> None:
+    description = service.ask("GET", "/openapi.json").json()
+    for path in ("/v1/detect", "/v1/pose"):
+        operation = description["paths"][path]["post"]
+        assert set(operation["responses"]) == {"200", "400", "408", "413", "415", "422", "503"}
+        assert "multipart/form-data" in operation["requestBody"]["content"]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+def test_a_hostile_request_gets_a_4xx_in_json(service: ServiceProcess, hostile: Hostile) -> None:
+    assert_refused(hostile, hostile.send(service))
+    assert service.is_healthy()
+
+
+def test_after_all_of_them_it_answers_and_its_memory_is_bounded(service: ServiceProcess) -> None:
+    for hostile in HOSTILE:
+        assert_refused(hostile, hostile.send(service))
+    large = [
+        picture("PNG", width=5000, height=5000, mode="RGBA"),
+        picture("JPEG", width=5000, height=5000, mode="CMYK"),
+        picture("WEBP", width=3500, height=3500, lossless=True),
+        picture("PNG", width=5000, height=5000, mode="I;16"),
+    ]
+    threads = [threading.Thread(target=service.post, args=("/v1/detect", content)) for content in large * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(service.post("/v1/detect", picture()).json()["detections"]) == 1
+    assert service.peak_memory_bytes() < MEMORY_LIMIT_BYTES
+    assert service.metric("pictures_in_flight") == 0
+
+
+def test_the_log_is_json_and_tells_nothing_of_the_client(service: ServiceProcess) -> None:
+    service.ask(
+        "POST",
+        "/v1/detect?min_score=0.123",
+        body=multipart(picture(), file_name="holiday-with-anna.jpg"),
+        headers={**MULTIPART, "Cookie": "secret=1", "User-Agent": "curious"},
+    )
+    service.ask("GET", "/wp-admin/unlikely-path")
+    entries = service.log()
+    assert "ready" in {entry["event"] for entry in entries}
+    assert {"method", "route", "status", "milliseconds", "received_bytes"} <= set(entries[-1])
+    text = service.output.read_text()
+    for private in ("anna", "0.123", "secret", "curious", "unlikely-path"):
+        assert private not in text
+
+
+def test_more_requests_than_places_get_503_and_no_queue_grows(manifest: Path, tmp_path: Path) -> None:
+    head = "\r\n".join(
+        [
+            "POST /v1/detect HTTP/1.1",
+            "Host: x",
+            f"Content-Type: {MULTIPART['Content-Type']}",
+            "Content-Length: 999",
+            "",
+            "",
+        ]
+    ).encode()
+    with (
+        running_service(manifest, manifest.parent, tmp_path, MAX_REQUESTS_IN_FLIGHT="2", UPLOAD_TIMEOUT_S="20") as busy,
+        contextlib.ExitStack() as waiting,
+    ):
+        for _ in range(2):
+            slow = waiting.enter_context(socket.create_connection(("127.0.0.1", busy.port)))
+            slow.sendall(head + b"--the-b")
+        deadline = time.monotonic() + 10
+        while busy.metric("pictures_in_flight") < 2:
+            assert time.monotonic() < deadline
+        reply = busy.post("/v1/detect", picture())
+        assert (reply.status, reply.json()["error"]["code"]) == (503, "busy")
+        assert int(reply.headers["retry-after"]) >= 1
+        assert busy.is_healthy()
+        waiting.close()
+        while busy.metric("pictures_in_flight") > 0:
+            assert time.monotonic() < deadline
+        assert busy.post("/v1/detect", picture()).status == 200
+
+
+def test_connections_that_say_nothing_are_closed_and_counted(manifest: Path, tmp_path: Path) -> None:
+    with running_service(
+        manifest, manifest.parent, tmp_path, HEADER_TIMEOUT_S="1", MAX_CONNECTIONS="3"
+    ) as guarded, contextlib.ExitStack() as open_ones:  # fmt: skip
+        silent = [
+            open_ones.enter_context(socket.create_connection(("127.0.0.1", guarded.port), timeout=10)) for _ in range(3)
+        ]
+        silent[0].sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
+        reply = guarded.say(b"")
+        assert (reply.status, reply.json()["error"]["code"]) == (503, "too_many_connections")
+        for connection in silent:
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(100) == b""
+        assert guarded.is_healthy()
+
+
+def test_sigterm_lets_a_running_request_end_and_exits_0(manifest: Path, tmp_path: Path) -> None:
+    body = multipart(picture())
+    with (
+        running_service(manifest, manifest.parent, tmp_path) as stopped,
+        contextlib.closing(http.client.HTTPConnection("127.0.0.1", stopped.port, timeout=20)) as connection,
+    ):
+        connection.putrequest("POST", "/v1/detect")
+        connection.putheader("Content-Type", MULTIPART["Content-Type"])
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:100])
+        while stopped.metric("pictures_in_flight") < 1:
+            time.sleep(0.02)
+        stopped.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        connection.send(body[100:])
+        reply = connection.getresponse()
+        assert (reply.status, len(json.load(reply)["detections"])) == (200, 1)
+        assert stopped.process.wait(timeout=15) == 0
+
+
+def started(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the service until it ends by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "services.serving"],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_models_that_are_not_the_manifest_s_keep_it_from_starting(tmp_path: Path) -> None:
+    manifest = tiny_models(tmp_path)
+    (tmp_path / "pose.onnx").unlink()
+    (tmp_path / "detector.onnx").write_bytes((tmp_path / "detector.onnx").read_bytes()[:-5])
+    finished = started(service_settings(manifest, tmp_path, 0))
+    assert finished.returncode == 2
+    assert "detector.onnx: holds" in finished.stderr
+    assert "pose.onnx: No such file" in finished.stderr
+    assert "next: Fetch them again" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "exit_code", "said"),
+    [
+        ('decoder = "nanodet"', 'decoder = "yolov99"', 2, "unknown decoder 'yolov99'"),
+        ("width = 64", "width = 48", 7, "the manifest says one input float32 (1, 3, 64, 48)"),
+        ('labels = ["thing", "other"]', 'labels = ["thing"]', 7, "among the outputs"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_keeps_it_from_starting(
+    tmp_path: Path, old: str, new: str, exit_code: int, said: str
+) -> None:
+    manifest = tiny_models(tmp_path)
+    manifest.write_text(manifest.read_text().replace(old, new))
+    finished = started(service_settings(manifest, tmp_path, 0))
+    assert finished.returncode == exit_code
+    assert said in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_wrong_setting_keeps_it_from_starting(manifest: Path) -> None:
+    finished = started({**service_settings(manifest, manifest.parent, 0), "MAX_PIXELS": "lots"})
+    assert finished.returncode == 2
+    assert "MAX_PIXELS=lots" in finished.stderr
+
+
+def test_until_the_models_are_loaded_it_says_that_it_starts(manifest: Path) -> None:
+    settings = read_settings(service_settings(manifest, manifest.parent, 0))
+
+    async def ask_before_the_start() -> tuple[httpx.Response, httpx.Response]:
+        app = create_app(read_manifest(manifest), settings, on_failed_start=lambda error: pytest.fail(str(error)))
+        transport = httpx.ASGITransport(app=app)  # it does not run the lifespan, so no model is ever loaded
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return await client.get("/health"), await client.post("/v1/detect", files={"image": picture()})
+
+    health, detect = asyncio.run(ask_before_the_start())
+    assert (health.status_code, health.json()["status"]) == (503, "starting")
+    assert not any(model["ready"] for model in health.json()["models"])
+    assert (detect.status_code, detect.json()["error"]["code"]) == (503, "starting")
+    assert health.headers["retry-after"] == detect.headers["retry-after"] == "1"
+
+
+def test_the_runtime_reports_nothing_to_its_maker(manifest: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with running_service(manifest, manifest.parent, tmp_path, HOME=str(home), XDG_CACHE_HOME=str(home)):
+        pass
+    assert list(home.rglob("*")) == [], "onnxruntime's telemetry keeps a device id and a queue there when it is on"
