@@ -44,9 +44,14 @@ class Way:
     def argv(self, *words: str) -> list[str]:
         return [str(ROOT / "deploy.sh"), *words, "--catalogue", str(self.catalogue_path)]
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.argv(*words), env=self.environment, capture_output=True, text=True, timeout=800, check=False
+            self.argv(*words),
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=800,
+            check=False,
         )
 
     def document(self, *words: str) -> dict[str, Any]:
@@ -224,6 +229,28 @@ def test_an_unknown_key_names_the_nearest_one(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "did you mean 'memory'" in done.stderr
     assert not wrong.state.exists()
+
+
+def test_without_an_engine_the_cause_and_the_remedy_are_named(tmp_path: Path) -> None:
+    none = a_way(tmp_path, "trimtab-e2e-engine")
+    done = none.run("--local", DOCKER_HOST=f"unix://{tmp_path}/no-engine.sock")
+    assert done.returncode == 3
+    assert "unset DOCKER_HOST" in done.stderr
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount the small disk that this needs")
+    full = a_way(tmp_path, "trimtab-e2e-full")
+    full.state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "small", str(full.state)], check=True)
+    try:
+        done = full.run("--local")
+        assert done.returncode == 6
+        assert "there is not enough room" in done.stderr
+        assert {path.name for path in full.state.iterdir()} == {"lock"}
+    finally:
+        subprocess.run(["umount", str(full.state)], check=True)
 
 
 def test_down_stops_what_was_started_and_keeps_what_was_made(way: Way, second: dict[str, Any]) -> None:
