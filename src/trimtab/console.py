@@ -26,7 +26,9 @@ def _rich(*, stderr: bool) -> RichConsole:
     from rich.console import Console as RichConsole
 
     stream = sys.stderr if stderr else sys.stdout
-    return RichConsole(stderr=stderr, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False)
+    width = None if stream.isatty() else _PLAIN_WIDTH
+    # A name is printed as it is: `[v2]` is no markup in it, and the service in `image:camera:cpu` no emoji.
+    return RichConsole(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 class Console:
@@ -37,22 +39,24 @@ class Console:
 
     def say(self, text: str, *, style: str | None = None) -> None:
         """Print one line of progress."""
-        _rich(stderr=True).print(text, style=style, markup=False, soft_wrap=True)
+        _rich(stderr=True).print(text, style=style, soft_wrap=True)
 
     @contextmanager
     def step(self, title: str) -> Iterator[Callable[[str], None]]:
         """Show that a step runs; yield what shows its latest line. On a terminal that line is overwritten."""
         console = _rich(stderr=True)
         if not console.is_terminal:
-            console.print(f"-> {title}", markup=False, soft_wrap=True)
+            console.print(f"-> {title}", soft_wrap=True)
             started = time.monotonic()
-            yield lambda line: console.print(f"   {line}", markup=False, soft_wrap=True)
-            console.print(f"   ({format_duration(time.monotonic() - started)})", markup=False)
+            yield lambda line: console.print(f"   {line}", soft_wrap=True)
+            console.print(f"   ({format_duration(time.monotonic() - started)})")
             return
-        with console.status(title) as status:
-            from rich.markup import escape
+        from rich.text import Text
 
-            yield lambda line: status.update(f"{escape(title)}  [dim]{escape(line[: console.width - 40])}[/dim]")
+        with console.status(Text(title)) as status:
+            yield lambda line: status.update(
+                Text.assemble(title, "  ", (line, "dim"), no_wrap=True, overflow="ellipsis")
+            )
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: int = 0) -> None:
         """Print a table as a result; the columns from the `right`-th on (0: none) are numbers, set to the right."""
@@ -66,12 +70,19 @@ class Console:
             table.add_row(*row)
         _rich(stderr=False).print(table)
 
-    def result(self, data: Mapping[str, Any], *, text: Callable[[], None]) -> None:
-        """Print the result: as one JSON document when that was asked for, else by calling `text`."""
+    def result(self, data: Mapping[str, Any], *, text: Callable[[], None], failure: TrimtabError | None = None) -> None:
+        """Print the result: as one JSON document when that was asked for, else by calling `text`.
+
+        Raises `failure`, where the result is one; the document then holds it as well.
+        """
         if self.as_json:
-            sys.stdout.write(json.dumps(data, indent=2) + "\n")
+            document = dict(data) if failure is None else {**data, "error": _as_data(failure)}
+            sys.stdout.write(json.dumps(document, indent=2) + "\n")
         else:
             text()
+        if failure is not None:
+            failure.is_in_result = True
+            raise failure
 
     def line(self, text: str) -> None:
         """Print one line of a result."""
@@ -79,10 +90,13 @@ class Console:
 
     def failure(self, error: TrimtabError) -> None:
         """Say what failed, why, and what to do next."""
-        if self.as_json:
-            document = {"error": {"what": error.what, "why": error.why, "next": error.remedy, "exit": error.exit_code}}
-            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        if self.as_json and not error.is_in_result:
+            sys.stdout.write(json.dumps({"error": _as_data(error)}, indent=2) + "\n")
         console = _rich(stderr=True)
-        console.print(f"error: {error.what}", style="bold red", markup=False, soft_wrap=True)
-        console.print(f"  why:  {error.why}", markup=False, soft_wrap=True)
-        console.print(f"  next: {error.remedy}", style="bold", markup=False, soft_wrap=True)
+        console.print(f"error: {error.what}", style="bold red", soft_wrap=True)
+        console.print(f"  why:  {error.why}", soft_wrap=True)
+        console.print(f"  next: {error.remedy}", style="bold", soft_wrap=True)
+
+
+def _as_data(error: TrimtabError) -> dict[str, Any]:
+    return {"what": error.what, "why": error.why, "next": error.remedy, "exit": error.exit_code}

@@ -10,6 +10,7 @@ class TrimtabError(Exception):
     """Say what failed (with its path or name), why, and what to do next."""
 
     exit_code: int = 1
+    is_in_result: bool = False  # the result on standard output tells it already
 
     def __init__(self, what: str, *, why: str, remedy: str) -> None:
         super().__init__(what)

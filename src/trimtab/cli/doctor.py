@@ -24,6 +24,7 @@ def doctor(*, catalogue: Path | None, as_json: bool) -> None:
     """Look for what a run needs here; exit 3 when something is missing that set-up cannot install by itself."""
     project = find_project(catalogue)
     findings = _findings(project)
+    missing = [what for what, _, remedy, ok in findings if not ok and not remedy.startswith("nothing")]
     console = Console(as_json=as_json)
     columns = ("what", "found", "remedy")
     console.result(
@@ -31,12 +32,12 @@ def doctor(*, catalogue: Path | None, as_json: bool) -> None:
         text=lambda: console.table(
             "This machine", columns, [(what, found, "" if ok else remedy) for what, found, remedy, ok in findings]
         ),
-    )
-    missing = [what for what, _, remedy, ok in findings if not ok and not remedy.startswith("nothing")]
-    if missing:
-        raise ToolMissingError(
+        failure=ToolMissingError(
             f"missing: {', '.join(missing)}", why="a run needs them", remedy="follow the remedies above"
         )
+        if missing
+        else None,
+    )
 
 
 def _findings(project: Project) -> list[tuple[str, str, str, bool]]:

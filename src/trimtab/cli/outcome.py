@@ -25,6 +25,7 @@ def carry_out(project: Project, plan: Plan, console: Console, *, dry_run: bool) 
 
     run = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     if dry_run:
+        console.result({"would_run": [step.name for step in plan.steps]}, text=lambda: None)
         return executor(project, console, dry_run=True).run(plan, run=run)
     with _only_run(project):
         return executor(project, console, dry_run=False).run(plan, run=run)

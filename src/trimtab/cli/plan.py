@@ -10,6 +10,7 @@ import click
 from trimtab.cli.options import CATALOGUE, JSON
 from trimtab.console import Console
 from trimtab.cost.ledger import Ledger
+from trimtab.errors import BudgetError
 from trimtab.plan import Plan, Verdict, judge, require_fit
 from trimtab.project import find_project
 from trimtab.steps.plans import local_plan
@@ -27,9 +28,13 @@ def plan(*, catalogue: Path | None, as_json: bool) -> None:
     project = find_project(catalogue)
     whole = local_plan(project.catalogue, Ledger(project.state / "ledger.jsonl").measured())
     verdicts = judge(whole, project.catalogue.budgets)
+    failure: BudgetError | None = None
+    try:
+        require_fit(whole, project.catalogue.budgets)
+    except BudgetError as error:
+        failure = error
     console = Console(as_json=as_json)
-    console.result(plan_document(whole, verdicts), text=lambda: print_plan(console, whole, verdicts))
-    require_fit(whole, project.catalogue.budgets)
+    console.result(plan_document(whole, verdicts), text=lambda: print_plan(console, whole, verdicts), failure=failure)
 
 
 def plan_document(whole: Plan, verdicts: tuple[Verdict, ...]) -> dict[str, Any]:
