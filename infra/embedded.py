@@ -12,14 +12,12 @@ import dataclasses
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from infra import engine
-from infra.graph import Graph, record
 from infra.kinds import Clients, kind_of
 from infra.kinds.s3 import empty
 from infra.outcome import Outcome, answer, parse_arguments
-from infra.program import declare
 from infra.stack_state import StateFile
 from trimtab.catalogue import Catalogue, load_catalogue
 from trimtab.console import Console
@@ -27,6 +25,9 @@ from trimtab.emulation import aws
 from trimtab.emulation.aws import EmbeddedAws
 from trimtab.emulation.clients import ACCOUNT
 from trimtab.errors import ToolMissingError
+
+if TYPE_CHECKING:
+    from infra.graph import Graph
 
 _SUFFIX_LETTERS: Final = 7
 
@@ -41,6 +42,9 @@ def main(argv: Sequence[str]) -> int:
 
 def record_stack(catalogue: Catalogue, stack: str) -> Graph:
     """Return what the program declares for a stack, with the ids and ARNs that the embedded AWS will give."""
+    from infra.graph import record  # here: Pulumi takes a second to import, and `outputs` does without
+    from infra.program import declare
+
     return record(lambda: declare(catalogue, stack), project=catalogue.project, stack=stack, predict=_predict(stack))
 
 
@@ -135,7 +139,7 @@ def _destroy(arguments: argparse.Namespace, console: Console) -> Outcome:
             engine.refuse(changes, state, clients, with_data=arguments.with_data)
             for change in changes:
                 if change.type == engine.BUCKET_TYPE and change.action == "delete" and arguments.with_data:
-                    console.say(f"emptied {change.id}: {empty(clients, change.id)} versions")
+                    console.say(f"emptied {change.id}: {empty(clients.s3, change.id)} versions")
             engine.apply(changes, state, clients, save=file.save, say=console.say)
         file.remove()
     if not changes:

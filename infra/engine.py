@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from infra.graph import Graph
 from infra.kinds import Clients, kind_of
 from infra.kinds.s3 import is_empty
 from infra.stack_state import Held, StackState
 from infra.translation import translate
 from trimtab.errors import ProgramError, UsageError
+
+if TYPE_CHECKING:
+    from infra.graph import Graph
 
 BUCKET_TYPE = "aws:s3/bucket:Bucket"
 
@@ -138,7 +140,7 @@ def refuse(changes: Iterable[Change], state: StackState, clients: Clients, *, wi
                 why=f"{change.name} ({change.type}) is declared with protect=True: outside dev, data is kept",
                 remedy="take `protect` away in infra/data_bucket.py, run `up`, then do this again",
             )
-        if change.type == BUCKET_TYPE and not with_data and not is_empty(clients, change.id):
+        if change.type == BUCKET_TYPE and not with_data and not is_empty(clients.s3, change.id):
             raise UsageError(
                 f"the bucket {change.id} is not empty, so nothing was changed",
                 why="a versioned bucket is deleted only when it holds no version of any object",

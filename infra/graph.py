@@ -17,6 +17,8 @@ from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
+from trimtab.errors import TrimtabError, UsageError
+
 _STACK_TYPE: Final = "pulumi:pulumi:Stack"
 
 Inputs = Mapping[str, Any]
@@ -50,10 +52,15 @@ class Graph:
 def record(program: Callable[[], None], *, project: str, stack: str, predict: Predict) -> Graph:
     """Run a Pulumi program and return what it declared.
 
-    `predict(type, name, inputs)` answers with the id and the outputs of a resource. Raises what the program raises.
+    `predict(type, name, inputs)` answers with the id and the outputs of a resource. Raises what the program raises,
+    and UsageError for what only AWS could answer.
     """
     monitor = _Monitor(predict)
-    asyncio.run(_run(program, monitor, project, stack))
+    try:
+        asyncio.run(_run(program, monitor, project, stack))
+    finally:
+        if monitor.answers.failure is not None:  # it comes first: whatever else went wrong did so after it
+            raise monitor.answers.failure
     return Graph(resources=_sorted(monitor.declared), exports=monitor.exports)
 
 
@@ -84,22 +91,35 @@ async def _run(program: Callable[[], None], monitor: _Monitor, project: str, sta
 
 
 class _Answers(mocks.Mocks):
+    """Answers the SDK. What goes wrong is kept for the end: raised here, the SDK would report it once an awaiter."""
+
     def __init__(self, predict: Predict) -> None:
         self._predict = predict
+        self.failure: Exception | None = None
 
     def call(self, args: mocks.MockCallArgs) -> Any:
-        raise NotImplementedError(f"the program asks AWS for {args.token}, which only the Pulumi engine can answer")
+        self.failure = self.failure or UsageError(
+            f"the program asks AWS for {args.token}",
+            why="nothing here can answer: the embedded engine only declares and applies",
+            remedy="build the value from what the program knows (policies: infra/policies.py)",
+        )
+        return {}
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         if not args.custom:
             return "", {}
-        identifier, outputs = self._predict(args.typ, args.name, _plain(args.inputs))
+        try:
+            identifier, outputs = self._predict(args.typ, args.name, _plain(args.inputs))
+        except TrimtabError as error:
+            self.failure = self.failure or error
+            return args.name, {**args.inputs}
         return identifier, {**args.inputs, **outputs}
 
 
 class _Monitor(mocks.MockMonitor):
     def __init__(self, predict: Predict) -> None:
-        super().__init__(_Answers(predict))
+        self.answers = _Answers(predict)
+        super().__init__(self.answers)
         self.declared: list[Resource] = []
         self.exports: dict[str, Any] = {}
 

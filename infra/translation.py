@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from infra.graph import Resource
+if TYPE_CHECKING:
+    from infra.graph import Resource
 
 _POLICY_KEYS: Final = ("policy", "assumeRolePolicy")
 _ACCESS_POLICIES: Final = ("aws:s3/bucketPolicy:BucketPolicy", "aws:iam/rolePolicy:RolePolicy")

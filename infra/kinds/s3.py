@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
 from infra.kinds.kind import Clients, Kind, Wanted
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 _PUBLIC_ACCESS: Final = {
     "blockPublicAcls": "BlockPublicAcls",
@@ -60,20 +63,20 @@ def _delete_bucket(clients: Clients, bucket: str) -> None:
     _answer_or_none(clients.s3.delete_bucket, bucket)
 
 
-def is_empty(clients: Clients, bucket: str) -> bool:
+def is_empty(s3: S3Client, bucket: str) -> bool:
     """Return whether a bucket holds no object, no old version and no delete marker. One that is not there is empty."""
-    answer = _answer_or_none(lambda **name: clients.s3.list_object_versions(**name, MaxKeys=1), bucket)
+    answer = _answer_or_none(lambda **name: s3.list_object_versions(**name, MaxKeys=1), bucket)
     return answer is None or not (answer.get("Versions") or answer.get("DeleteMarkers"))
 
 
-def empty(clients: Clients, bucket: str) -> int:
+def empty(s3: S3Client, bucket: str) -> int:
     """Delete every version of every object; return how many there were."""
     count = 0
-    for page in clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         items = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
         if items:
             names: Any = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in items]
-            clients.s3.delete_objects(Bucket=bucket, Delete={"Objects": names, "Quiet": True})
+            s3.delete_objects(Bucket=bucket, Delete={"Objects": names, "Quiet": True})
             count += len(names)
     return count
 
