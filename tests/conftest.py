@@ -11,6 +11,14 @@ hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pulumi_aws be imported: its s3 module warns, once for each old class that it still carries (some 20)."""
+    config.addinivalue_line(
+        "filterwarnings",
+        r"ignore:(aws\.)?s3\S+ has been deprecated in favor of :DeprecationWarning:pulumi_aws\.s3",
+    )
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """Return the root of this repository."""

@@ -1,0 +1,82 @@
+"""The golden files of infra/: the recorded stacks, the policies, and Pulumi's command lines."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from infra import policies, pulumi_cli
+from infra.embedded import record_stack
+from infra.engine import declared
+from infra.graph import Resource
+from tests.support.catalogues import catalogue
+from trimtab.catalogue.model import STACKS
+
+_BUCKET_ARN = "arn:aws:s3:::harbour-charts-dev"
+_PROVIDER_ARN = "arn:aws:iam::123456789012:oidc-provider/oidc.modal.com"
+
+
+def make() -> dict[str, str]:
+    """Return every file."""
+    files = {f"infra/stack-{stack}.json": _stack(stack) for stack in STACKS}
+    files["infra/stack-dev-embedded.json"] = _embedded()
+    files["infra/policies.json"] = _policies()
+    files["infra/pulumi-argv.json"] = _command_lines()
+    return files
+
+
+def _stack(stack: str) -> str:
+    graph = record_stack(catalogue(), stack)
+    return _json({"resources": [_resource(resource) for resource in graph.resources], "exports": graph.exports})
+
+
+def _resource(resource: Resource) -> dict[str, Any]:
+    """Return a resource as a person compares it: others by their names, nothing that is empty, policies open."""
+    plain = {key: value for key, value in asdict(resource).items() if value not in ("", (), {}, False)}
+    del plain["urn"]
+    plain["parent"] = _name(resource.parent)
+    plain["dependencies"] = [_name(urn) for urn in resource.dependencies]
+    plain["inputs"] = {
+        key: json.loads(value) if key in ("policy", "assumeRolePolicy") else value
+        for key, value in resource.inputs.items()
+    }
+    return plain
+
+
+def _name(urn: str) -> str:
+    return urn.rpartition("::")[2]
+
+
+def _embedded() -> str:
+    resources, notes = declared(record_stack(catalogue(), "dev"))
+    return _json({"resources": [asdict(item) for item in resources], "notes": notes})
+
+
+def _policies() -> str:
+    return _json(
+        {
+            "modal_trust": policies.modal_trust(_PROVIDER_ARN, catalogue().modal),
+            "job_access": policies.job_access(_BUCKET_ARN, data="datasets/tides/", results="results/tides/"),
+            "tls_only": policies.tls_only(_BUCKET_ARN),
+        }
+    )
+
+
+def _command_lines() -> str:
+    builders = (
+        pulumi_cli.pulumi_select_argv,
+        pulumi_cli.pulumi_preview_argv,
+        pulumi_cli.pulumi_up_argv,
+        pulumi_cli.pulumi_outputs_argv,
+        pulumi_cli.pulumi_export_argv,
+        pulumi_cli.pulumi_destroy_argv,
+    )
+    infra = str(Path(pulumi_cli.__file__).parent)
+    return _json({b.__name__: shlex.join(b("pulumi", "prod")).replace(infra, "ROOT/infra") for b in builders})
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"

@@ -1,0 +1,176 @@
+"""The real path, with a runner that records and answers as Pulumi would: order, refusals, and one shape of result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.pulumi_cli import PulumiStack, changes_of_preview, require_environment
+from trimtab.errors import UsageError
+from trimtab.process import Command, Completed
+
+READY = {"PULUMI_BACKEND_URL": "file:///somewhere", "PULUMI_CONFIG_PASSPHRASE": "a passphrase"}
+BUCKET = {
+    "urn": "urn:pulumi:dev::trimtab::trimtab:infra:DataBucket$aws:s3/bucket:Bucket::data-bucket",
+    "type": "aws:s3/bucket:Bucket",
+    "id": "harbour-charts-dev",
+    "custom": True,
+}
+STACK = {"urn": "urn:pulumi:dev::trimtab::pulumi:pulumi:Stack::trimtab-dev", "type": "pulumi:pulumi:Stack"}
+PROVIDER = {"urn": "urn:x::aws", "type": "pulumi:providers:aws", "custom": True}
+OUTPUTS = {"bucket": "harbour-charts-dev", "modal_role_arns": {"tides": "arn:aws:iam::1:role/modal-tides-1a2b3c4"}}
+
+
+class RecordingRunner:
+    """Answers each Pulumi command with what was prepared for its verb, and keeps the command."""
+
+    def __init__(self, **answers: Any) -> None:
+        self._answers = {"select": "", "up": "updated\n", "destroy": "destroyed\n", **answers}
+        self.commands: list[Command] = []
+
+    def run(self, command: Command, *, on_line: Callable[[str], None] | None = None) -> Completed:  # noqa: ARG002 - a Runner has it
+        """Record the command; nothing is said on standard error, so `on_line` stays silent."""
+        self.commands.append(command)
+        verb = command.argv[2] if command.argv[1] == "stack" else command.argv[1]
+        answer = self._answers[verb]
+        return Completed(stdout=answer if isinstance(answer, str) else json.dumps(answer), wall_s=0.0)
+
+    @property
+    def verbs(self) -> list[str]:
+        return [c.argv[2] if c.argv[1] == "stack" else c.argv[1] for c in self.commands]
+
+
+class FakeS3:
+    """A bucket with so many versions."""
+
+    def __init__(self, versions: int) -> None:
+        self._versions = [{"Key": f"k{n}", "VersionId": f"v{n}"} for n in range(versions)]
+
+    def list_object_versions(self, **_: Any) -> dict[str, Any]:
+        return {"Versions": self._versions}
+
+    def get_paginator(self, _: str) -> FakeS3:
+        return self
+
+    def paginate(self, **_: Any) -> list[dict[str, Any]]:
+        return [{"Versions": [*self._versions]}]
+
+    def delete_objects(self, **_: Any) -> None:
+        self._versions.clear()
+
+
+def pulumi_stack(runner: RecordingRunner, *, versions: int = 0) -> PulumiStack:
+    s3: Any = FakeS3(versions)
+    return PulumiStack(
+        program="/opt/pulumi/bin/pulumi",
+        stack="dev",
+        catalogue_path=Path("trimtab.yaml"),
+        runner=runner,
+        s3_client=lambda: s3,
+        say=[].append,
+    )
+
+
+def test_up_previews_applies_and_reads_the_outputs() -> None:
+    runner = RecordingRunner(preview={"steps": [{"op": "create", "newState": BUCKET, **BUCKET}]}, output=OUTPUTS)
+    outcome = pulumi_stack(runner).up()
+    assert runner.verbs == ["select", "preview", "up", "output"]
+    document = outcome.as_document()
+    assert document.keys() == {"stack", "engine", "endpoint_url", "changes", "outputs", "notes"}
+    assert document["outputs"] == OUTPUTS
+    assert [change["action"] for change in document["changes"]] == ["create"]
+
+
+def test_a_change_has_the_fields_that_the_embedded_engine_gives() -> None:
+    step = {"op": "update", "urn": BUCKET["urn"], "oldState": BUCKET, "newState": BUCKET, "diffReasons": ["tags"]}
+    assert changes_of_preview([step]) == [
+        {
+            "action": "update",
+            "type": "aws:s3/bucket:Bucket",
+            "name": "data-bucket",
+            "id": "harbour-charts-dev",
+            "fields": ["tags"],
+        }
+    ]
+
+
+def test_what_stays_and_what_only_groups_is_no_change() -> None:
+    steps = [
+        {"op": "same", "urn": BUCKET["urn"], "newState": BUCKET},
+        {"op": "create", "urn": STACK["urn"], "newState": STACK},
+        {"op": "create", "urn": PROVIDER["urn"], "newState": PROVIDER},
+        {"op": "replace", "urn": BUCKET["urn"], "newState": BUCKET},
+    ]
+    assert changes_of_preview(steps) == []
+
+
+def test_no_secret_is_in_any_command_and_the_catalogue_travels_by_environment() -> None:
+    runner = RecordingRunner(preview={"steps": []}, output=OUTPUTS, export={"deployment": {}})
+    stack = pulumi_stack(runner)
+    stack.up()
+    stack.destroy(with_data=False)
+    for command in runner.commands:
+        assert "passphrase" not in " ".join(command.argv).replace("--secrets-provider passphrase", "")
+        assert command.env["TRIMTAB_CATALOGUE"] == str(Path("trimtab.yaml").absolute())
+        assert str(command.env["PATH"]).startswith("/opt/pulumi/bin:")
+
+
+def test_destroy_refuses_what_is_protected_before_anything_is_changed() -> None:
+    runner = RecordingRunner(export={"deployment": {"resources": [STACK, {**BUCKET, "protect": True}]}})
+    with pytest.raises(UsageError, match="is protected"):
+        pulumi_stack(runner, versions=1).destroy(with_data=True)
+    assert runner.verbs == ["export"]
+
+
+def test_destroy_refuses_a_bucket_that_holds_data_and_names_the_remedy() -> None:
+    runner = RecordingRunner(export={"deployment": {"resources": [BUCKET]}})
+    with pytest.raises(UsageError, match="not empty") as refused:
+        pulumi_stack(runner, versions=3).destroy(with_data=False)
+    assert "--with-data" in refused.value.remedy
+    assert runner.verbs == ["export"]
+
+
+def test_destroy_with_data_empties_the_bucket_first() -> None:
+    runner = RecordingRunner(export={"deployment": {"resources": [STACK, PROVIDER, BUCKET]}})
+    stack = pulumi_stack(runner, versions=3)
+    outcome = stack.destroy(with_data=True)
+    assert runner.verbs == ["export", "destroy"]
+    assert [change["id"] for change in outcome.changes or ()] == ["harbour-charts-dev"]
+    assert stack.s3_client().list_object_versions(Bucket="harbour-charts-dev")["Versions"] == []
+
+
+@pytest.mark.parametrize(
+    ("missing", "what"),
+    [("PULUMI_BACKEND_URL", "place for its state"), ("PULUMI_CONFIG_PASSPHRASE", "passphrase")],
+)
+def test_without_a_backend_or_a_passphrase_nothing_is_called(missing: str, what: str) -> None:
+    def never() -> bool:
+        raise AssertionError("the credentials were looked for")
+
+    environment = {key: value for key, value in READY.items() if key != missing}
+    with pytest.raises(UsageError, match=what) as refused:
+        require_environment(environment, verb="up", has_credentials=never)
+    assert refused.value.exit_code == 2
+    assert missing in refused.value.why
+
+
+def test_a_passphrase_file_serves_as_well() -> None:
+    environment = {"PULUMI_BACKEND_URL": "file:///x", "PULUMI_CONFIG_PASSPHRASE_FILE": "/run/secrets/passphrase"}
+    require_environment(environment, verb="up", has_credentials=lambda: True)
+
+
+@pytest.mark.parametrize("verb", ["preview", "up", "destroy"])
+def test_without_aws_credentials_nothing_is_called(verb: str) -> None:
+    with pytest.raises(UsageError, match="no AWS credentials"):
+        require_environment(READY, verb=verb, has_credentials=lambda: False)
+
+
+def test_outputs_need_credentials_only_where_the_state_lies_in_s3() -> None:
+    require_environment(READY, verb="outputs", has_credentials=lambda: False)
+    in_s3 = {**READY, "PULUMI_BACKEND_URL": "s3://state"}
+    with pytest.raises(UsageError, match="no AWS credentials"):
+        require_environment(in_s3, verb="outputs", has_credentials=lambda: False)
