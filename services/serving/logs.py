@@ -25,12 +25,11 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stdout() -> None:
-    """Send the service's log, and uvicorn's warnings, to stdout."""
+    """Send every log of the process to stdout: the service's own from INFO, the libraries' from WARNING."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
-    logging.getLogger("services").handlers = [handler]
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
     logging.getLogger("services").setLevel(logging.INFO)
-    logging.getLogger("services").propagate = False
-    logging.getLogger("uvicorn").handlers = [handler]
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn").propagate = False
+    # it warns of every malformed body, which the request's own line tells by its status
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
