@@ -149,7 +149,7 @@ def check_files(manifest: Manifest, directory: Path) -> None:
             f"The models in {directory} are not those of the manifest.",
             why="; ".join(problems),
             remedy="Fetch them again by their keys (or `python -m services.model_zoo fetch --out DIR`), "
-            "and mount that directory, or give it in MODELS_DIR.",
+            "then mount that directory, readable for the service's user, or give it in MODELS_DIR.",
         )
 
 

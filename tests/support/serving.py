@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import skimage.data
 from PIL import Image
 
 from services.model_zoo.onnx_graph import OnnxGraph, value_info
@@ -161,6 +163,8 @@ class Address:
             connection.request(method, path, body=body, headers=dict(headers or {}), encode_chunked=chunked)
             return _reply(connection.getresponse())
         except (BrokenPipeError, ConnectionResetError):
+            if connection.sock is None:
+                raise
             # the service answered before the body was sent, as a client may find out by writing
             response = http.client.HTTPResponse(connection.sock)
             response.begin()
@@ -391,3 +395,32 @@ def assert_refused(hostile: Hostile, reply: Reply) -> None:
     error = reply.json()["error"]
     assert set(error) == {"code", "message", "hint"}
     assert all(isinstance(value, str) and value for value in error.values())
+
+
+# ---- real models, real pictures ----
+
+
+def real_models() -> Path:
+    """Return the directory of the demo's real models, fetched once; skips where they cannot be had."""
+    directory = ROOT / ".trimtab" / "cache" / "models"
+    finished = subprocess.run(
+        [sys.executable, "-m", "services.model_zoo", "fetch", "--out", directory],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode in (3, 4):
+        pytest.skip(f"the real models cannot be had: {finished.stderr.splitlines()[0]}")
+    assert finished.returncode == 0, finished.stderr
+    return directory
+
+
+def photograph(name: str) -> bytes:
+    """Return one of scikit-image's pictures (astronaut, coffee, chelsea) as PNG."""
+    return (Path(skimage.data.__file__).parent / f"{name}.png").read_bytes()
+
+
+def labels(reply: Reply) -> list[str]:
+    """Return the labels of a detection, best first."""
+    return [found["label"] for found in reply.json()["detections"]]
