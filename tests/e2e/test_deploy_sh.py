@@ -1,0 +1,297 @@
+"""deploy.sh and the environment it makes, in copies of the tree with a small lock: the scripts are the real ones."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import importlib.metadata
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+# One worker makes the environment that these tests share, and each leaves it whole.
+pytestmark = pytest.mark.xdist_group("environment")
+
+THREE_PARTS = re.compile(r"^error: .+\n  why: .+\n  next: .+\n", re.MULTILINE)
+
+
+def closure(*names: str) -> set[str]:
+    """Return the packages that these need, themselves included, by their normalised names."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name not in found:
+            found.add(name)
+            needs = [need for need in importlib.metadata.requires(name) or () if "extra ==" not in need]
+            waiting += [match[0] for need in needs if (match := re.match(r"[\w.-]+", need))]
+    return found
+
+
+def locked(lock: Path, *names: str) -> str:
+    """Return the part of a lock that pins these packages and what they need, hashes included."""
+    blocks = re.findall(r"^([\w.-]+)(==.+\n(?: .+\n)+)", lock.read_text(), re.MULTILINE)
+    return "".join(name + rest for name, rest in blocks if name in closure(*names))
+
+
+def torch_stand_in(folder: Path) -> str:
+    """Write a wheel named as torch's CPU build, and return the lock that pins it."""
+    wheel = folder / "torch-2.13.0+cpu-py3-none-any.whl"
+    info = "torch-2.13.0+cpu.dist-info"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("torch/__init__.py", "")
+        file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: torch\nVersion: 2.13.0+cpu\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", f"torch/__init__.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+    return f"torch==2.13.0+cpu --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+
+
+class Tree:
+    """A copy of the tree: what deploy.sh needs, a small lock, and a wheel that stands in for torch's."""
+
+    def __init__(self, source: Path, root: Path) -> None:
+        self.root = root
+        self.wheels = root.parent / "wheels"
+        self.wheels.mkdir(parents=True)
+        for name in ("deploy.sh", "pyproject.toml", "README.md", "LICENSE", "requirements-uv.lock"):
+            root.mkdir(exist_ok=True)
+            shutil.copy(source / name, root)
+        for name in ("scripts", "src"):
+            shutil.copytree(source / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        small = locked(source / "requirements-dev.lock", "click", "pydantic", "pyyaml", "rich")
+        (root / "requirements.lock").write_text(small)
+        (root / "requirements-dev.lock").write_text(small + locked(source / "requirements-dev.lock", "iniconfig"))
+        (root / "requirements-torch.lock").write_text(torch_stand_in(self.wheels))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PIP_FIND_LINKS": str(self.wheels)}
+
+    @property
+    def site(self) -> Path:
+        return next((self.root / ".venv/lib").glob("python*/site-packages"))
+
+    @property
+    def stamp(self) -> Path:
+        return self.root / ".venv/trimtab.stamp"
+
+    def run(self, *argv: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            argv,
+            cwd=cwd or self.root,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+
+    def setup(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return self.run(self.root / "scripts/setup-venv", *words, **environment)
+
+    def answers(self) -> bool:
+        done = self.run(self.root / "deploy.sh", "--help")
+        return done.returncode == 0 and done.stdout.startswith("Usage: trimtab")
+
+
+@pytest.fixture(scope="module")
+def tree(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    tree = Tree(root, tmp_path_factory.mktemp("deploy") / "a folder with spaces")
+    done = tree.setup()
+    assert done.returncode == 0, done.stderr
+    return tree
+
+
+def test_no_argument_shows_the_help(tree: Tree) -> None:
+    done = tree.run(tree.root / "deploy.sh")
+    assert done.returncode == 0
+    assert done.stdout == tree.run(tree.root / "deploy.sh", "--help").stdout
+    assert done.stdout.startswith("Usage: trimtab")
+
+
+def test_it_works_from_any_directory_and_through_links(tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "first").symlink_to(tree.root / "deploy.sh")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/second").symlink_to("../first")
+    for called in (tree.root / "deploy.sh", tmp_path / "first", Path("elsewhere/second")):
+        done = tree.run(called, "--help", cwd=tmp_path)
+        assert (done.returncode, done.stdout[:14]) == (0, "Usage: trimtab"), done.stderr
+
+
+def test_modules_of_the_caller_s_directory_are_not_taken_for_ours(tree: Tree, tmp_path: Path) -> None:
+    for name in ("click.py", "trimtab.py", "yaml.py"):
+        (tmp_path / name).write_text("raise SystemExit('taken from the wrong place')\n")
+    assert tree.run(tree.root / "deploy.sh", "--help", cwd=tmp_path).returncode == 0
+
+
+def test_the_exit_code_is_the_cli_s(tree: Tree) -> None:
+    assert tree.run(tree.root / "deploy.sh", "no-such-command").returncode == 2
+
+
+def test_a_current_environment_costs_30_ms_and_no_network(tree: Tree) -> None:
+    seconds = []
+    for _ in range(20):
+        began = time.perf_counter()
+        done = tree.setup(
+            PIP_INDEX_URL="http://127.0.0.1:9/", UV_DEFAULT_INDEX="http://127.0.0.1:9/", HOME="/nonexistent"
+        )
+        seconds.append(time.perf_counter() - began)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert min(seconds) < 0.03
+
+
+def test_a_changed_lock_changes_the_environment_and_leaves_torch_alone(tree: Tree) -> None:
+    lock = tree.root / "requirements.lock"
+    before = lock.read_text()
+    torch = (tree.site / "torch/__init__.py").stat().st_mtime_ns
+    lock.write_text((tree.root / "requirements-dev.lock").read_text())
+    done = tree.setup(PIP_FIND_LINKS="")  # nor is it looked for again
+    assert done.returncode == 0, done.stderr
+    assert "up to date with the locks" in done.stderr
+    assert (tree.site / "iniconfig").is_dir()
+    lock.write_text(before)
+    assert tree.setup(PIP_FIND_LINKS="").returncode == 0
+    assert not (tree.site / "iniconfig").exists()
+    assert (tree.site / "torch/__init__.py").stat().st_mtime_ns == torch
+    assert tree.answers()
+
+
+def test_an_environment_with_the_suite_s_tools_satisfies_a_call_without(tree: Tree) -> None:
+    assert tree.setup("--dev").returncode == 0
+    assert (tree.site / "iniconfig").is_dir()
+    stamp = tree.stamp.read_text()
+    assert tree.setup().returncode == 0
+    assert tree.stamp.read_text() == stamp
+
+
+@pytest.mark.parametrize("missing", ["bin/python", "lib/python*/site-packages/click"])
+def test_an_environment_with_a_part_missing_is_made_anew(tree: Tree, missing: str) -> None:
+    path = next((tree.root / ".venv").glob(missing))
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    assert tree.answers()
+    assert next((tree.root / ".venv").glob(missing)).exists()
+
+
+def test_a_setup_killed_half_way_is_made_good_by_the_next_call(tree: Tree) -> None:
+    shutil.rmtree(tree.root / ".venv")
+    setup = subprocess.Popen([tree.root / "scripts/setup-venv"], env=tree.environment, start_new_session=True)
+    while not (tree.root / ".venv/bin/uv").exists():
+        assert setup.poll() is None
+        time.sleep(0.01)
+    os.killpg(setup.pid, signal.SIGKILL)
+    setup.wait()
+    assert not tree.stamp.exists()
+    assert tree.answers()
+
+
+def test_two_calls_at_once_leave_one_whole_environment(tree: Tree) -> None:
+    shutil.rmtree(tree.root / ".venv")
+    calls = [
+        subprocess.Popen(
+            [tree.root / "deploy.sh", "--help"],
+            env=tree.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    told = [call.communicate(timeout=200) for call in calls]
+    assert [call.returncode for call in calls] == [0, 0], told
+    assert sum("making .venv" in err for _, err in told) == 1
+
+
+def test_a_moved_tree_runs_its_own_code(tree: Tree, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(tree.root, moved, symlinks=True)
+    assert tree.run(moved / "deploy.sh", "--help").returncode == 0
+    done = tree.run(moved / ".venv/bin/python", "-c", "import trimtab; print(trimtab.__file__)")
+    assert done.stdout.startswith(str(moved))
+
+
+def test_a_file_with_another_hash_is_refused_and_the_next_call_makes_good(tree: Tree) -> None:
+    lock = tree.root / "requirements.lock"
+    before = lock.read_text()
+    lock.write_text(re.sub(r"sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", before))
+    (tree.root / "requirements-dev.lock").write_text(lock.read_text())
+    shutil.rmtree(tree.root / ".venv")
+    done = tree.run(tree.root / "deploy.sh", "--help")
+    assert done.returncode == 4
+    assert THREE_PARTS.search(done.stderr)
+    assert "requirements.lock" in done.stderr
+    assert not tree.stamp.exists()
+    lock.write_text(before)
+    assert tree.answers()
+
+
+@pytest.fixture
+def torch_index(tree: Tree, tmp_path: Path) -> Iterator[str]:
+    """Serve an index that has torch's stand-in and nothing else."""
+    folder = tmp_path / "index/torch"
+    shutil.copytree(tree.wheels, folder)
+    (folder / "index.html").write_text(
+        "".join(f'<a href="{wheel.name}">{wheel.name}</a>' for wheel in folder.glob("*.whl"))
+    )
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(folder.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_torch_comes_from_its_own_index_where_no_other_has_the_cpu_build(tree: Tree, torch_index: str) -> None:
+    shutil.rmtree(tree.root / ".venv")
+    done = tree.setup(PIP_FIND_LINKS="", TRIMTAB_TORCH_INDEX=torch_index)
+    assert done.returncode == 0, done.stderr
+    assert (tree.site / "torch").is_dir()
+
+
+def test_a_python_that_is_too_old_is_named_with_what_to_do(tree: Tree, tmp_path: Path) -> None:
+    old = tmp_path / "python3.9"
+    old.write_text("#!/bin/sh\nexit 1\n")  # as the question whether it is 3.11 or newer would end
+    old.chmod(0o755)
+    tree.stamp.unlink()
+    done = tree.setup(PYTHON=str(old))
+    assert done.returncode == 3
+    assert THREE_PARTS.search(done.stderr)
+    assert str(old) in done.stderr
+    assert tree.setup().returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_without_root_a_python_that_cannot_make_environments_is_named_with_the_one_command(
+    root: Path, tmp_path: Path
+) -> None:
+    tree = Tree(root, tmp_path / "tree")
+    for path in (*tmp_path.parents, tmp_path):
+        if path.owner() == "root" and path.is_relative_to("/tmp"):  # noqa: S108  # pytest's folders are ours alone
+            path.chmod(0o755)
+    for path in tmp_path.rglob("*"):
+        os.chown(path, 65534, 65534)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "ensurepip.py").write_text("raise ImportError\n")  # as where Debian's python3-venv is not installed
+    done = tree.run(
+        *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", tree.root / "scripts/setup-venv"),
+        PYTHON="/usr/bin/python3",
+        PYTHONPATH=str(broken),
+    )
+    assert done.returncode == 3, done.stderr
+    assert re.search(r"next: sudo apt-get install python3\.\d+-venv\n", done.stderr)
+
+
+def test_an_unknown_argument_is_refused(tree: Tree) -> None:
+    done = tree.setup("--prod")
+    assert done.returncode == 2
+    assert THREE_PARTS.search(done.stderr)
