@@ -30,6 +30,7 @@ from tests.support.serving import (
     Hostile,
     ServiceProcess,
     assert_refused,
+    free_port,
     multipart,
     picture,
     running_service,
@@ -98,6 +99,19 @@ def test_health_names_the_models_and_metrics_count(service: ServiceProcess) -> N
     assert 'model_seconds_count{model="tiny-pose"}' in metrics
     assert service.metric("pictures_in_flight") == 0
     assert service.metric("process_resident_memory_bytes") > 10_000_000
+
+
+def test_the_image_s_health_check_says_by_its_exit_code(service: ServiceProcess) -> None:
+    exit_codes = [
+        subprocess.run(
+            [sys.executable, "-m", "services.serving.healthcheck"],
+            cwd=ROOT,
+            env={**os.environ, "PORT": str(port)},
+            check=False,
+        ).returncode
+        for port in (service.port, free_port())
+    ]
+    assert exit_codes == [0, 1]
 
 
 def test_the_description_names_every_status_that_can_come(service: ServiceProcess) -> None:

@@ -8,9 +8,17 @@ from typing import Any
 
 import pytest
 
-from services.serving.manifest import Manifest, check_files, read_manifest
+from services.serving.manifest import (
+    GraphSource,
+    Manifest,
+    ModelInput,
+    ModelSpec,
+    PackageSource,
+    check_files,
+    read_manifest,
+)
 from services.serving.problems import StartError
-from services.serving.settings import read_settings
+from services.serving.settings import Settings, read_settings
 
 MANIFESTS = sorted(Path(__file__).parents[3].glob("services/*/models.toml"))
 REAL = MANIFESTS[0].read_text(encoding="utf-8")
@@ -111,3 +119,13 @@ def test_every_wrong_setting_is_reported_at_once() -> None:
     with pytest.raises(StartError) as caught:
         read_settings({"MAX_PIXELS": "many", "UPLOAD_TIMEOUT_S": "nan", "PORT": "70000"})
     assert all(name in caught.value.why for name in ("MAX_PIXELS=many", "UPLOAD_TIMEOUT_S=nan", "PORT=70000"))
+
+
+def test_every_setting_and_every_key_of_a_manifest_is_documented() -> None:
+    documented = (Path(__file__).parents[3] / "docs" / "services.md").read_text(encoding="utf-8")
+    wanted = {name.upper() for name in Settings.model_fields}
+    wanted |= ModelSpec.model_fields.keys() - {"input", "source"}
+    wanted |= {f"input.{key}" for key in ModelInput.model_fields}
+    wanted |= {f"source.{key}" for key in GraphSource.model_fields}
+    wanted |= PackageSource.model_fields.keys()
+    assert {name for name in wanted if f"`{name}`" not in documented} == set()
