@@ -109,7 +109,7 @@ def test_an_unknown_key_names_the_nearest_known_one(path: str, nearest: str) -> 
 
 def test_an_unknown_key_like_no_other_lists_the_known_ones() -> None:
     (problem,) = problems_of(text(modal__zzz=1))
-    assert problem.endswith("modal.zzz: unknown key; known here: workspace, environment, app")
+    assert problem.endswith("modal.zzz: unknown key; known here: workspace, environment, app, session")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_section_that_is_a_value_says_which_keys_it_has(path: str, value: Any)
 
 def test_a_section_that_was_left_empty_is_reported() -> None:
     document = TEXT.replace("  region: eu-north-1\n", "")
-    assert problems_of(document) == ["3: aws: must be a section with the keys region (it is empty)"]
+    assert problems_of(document) == ["3: aws: must be a section with the keys region, monthly_budget (it is empty)"]
 
 
 def test_a_key_that_stands_twice_is_refused_at_its_second_line() -> None:

@@ -57,6 +57,12 @@ def _check_container_memory(size_bytes: int) -> int:
     return size_bytes
 
 
+def _check_session(seconds: float) -> float:
+    if not 3600 <= seconds <= 12 * 3600:
+        raise ValueError("must be 1h to 12h: IAM knows no other session")
+    return seconds
+
+
 def _text(pattern: str) -> StringConstraints:
     return StringConstraints(pattern=pattern)
 
@@ -73,6 +79,7 @@ Duration = Annotated[
     BeforeValidator(_parse_with(parse_duration, "a duration with its unit, such as 10min or 24h")),
     WithJsonSchema({"type": "string", "pattern": r"^\d{1,15}(\.\d{1,6})?\s*(ms|s|min|h|d)$", "examples": ["10min"]}),
 ]
+SessionDuration = Annotated[Duration, AfterValidator(_check_session)]
 ContainerMemory = Annotated[Size, AfterValidator(_check_container_memory)]
 Name = Annotated[str, _text(r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
 VariantName = Annotated[str, _text(r"^(cpu|gpu)$")]
@@ -105,3 +112,13 @@ ModalAppName = Annotated[str, _text(r"^[A-Za-z0-9._-]{1,64}$")]  # longer or oth
 ModalWorkspaceId = Annotated[str, _text(r"^ac-[A-Za-z0-9]{6,40}$")]
 ModuleName = Annotated[str, _text(r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*$")]
 ImageReference = Annotated[str, _text(r"^[a-z0-9][a-z0-9./_-]*(:[\w.-]{1,128})?(@sha256:[0-9a-f]{64})?$")]
+OtherBucketName = Annotated[str, _text(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]  # made elsewhere, so older names too
+KmsKeyArn = Annotated[
+    str,
+    _text(
+        r"^arn:aws(-[a-z]+)*:kms:[a-z0-9-]+:\d{12}:(key/(mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}))$"
+    ),
+]  # an alias may be pointed at another key behind our back
+GithubRepository = Annotated[str, _text(r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/[A-Za-z0-9._-]{1,100}$")]
+GitName = Annotated[str, _text(r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}$")]  # no wildcard can slip into a trust policy
+AlertAddress = Annotated[str, _text(r"^[^@\s]{1,64}@[A-Za-z0-9.-]{1,180}\.[A-Za-z]{2,}$")]

@@ -4,72 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations
-from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import Field
 
+from trimtab.catalogue.cloud import Aws, Bucket, Github, Modal, Registry
 from trimtab.catalogue.fields import (
-    BucketName,
     ContainerMemory,
     Duration,
     ImageReference,
-    ModalAppName,
-    ModalWorkspaceId,
     ModuleName,
     Name,
     Prefix,
     ProjectPath,
-    Region,
     Size,
     VariantName,
 )
+from trimtab.catalogue.section import FROZEN, Section
 
 STACKS: Final[tuple[str, ...]] = ("dev", "prod")
-
-
-class Section(BaseModel):
-    """A part of the catalogue: frozen, and strict about keys that it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
-
-
-def _freeze(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    return MappingProxyType(dict(value))
-
-
-_Frozen = (AfterValidator(_freeze), PlainSerializer(dict))
-
-
-class Aws(Section):
-    """The AWS account's side."""
-
-    region: Region
-    """Where the bucket lives."""
-
-
-class Bucket(Section):
-    """The one bucket that holds data sets, models and results."""
-
-    name: BucketName
-    """Its name without the stack: `NAME-dev`, `NAME-prod`."""
-    models: Prefix
-    """Where the weights of the services lie."""
-    old_versions_days: Annotated[int, Field(ge=1, le=3650)] = 30
-    """How long a version that was overwritten or deleted is kept."""
-    broken_uploads_days: Annotated[int, Field(ge=1, le=90)] = 7
-    """How long the parts of an upload that never ended are kept."""
-
-
-class Modal(Section):
-    """Who may assume the roles of the jobs: one app, in one environment of one workspace."""
-
-    workspace: ModalWorkspaceId
-    """The workspace's id (`ac-...`), not its name: names can be taken over."""
-    environment: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-    """The Modal environment."""
-    app: ModalAppName
-    """The name of the Modal app."""
 
 
 class Variant(Section):
@@ -86,7 +39,7 @@ class Golden(Section):
     """The picture that is posted."""
     post: Annotated[str, Field(pattern=r"^/[a-z0-9/_-]+$")]
     """The route that it is posted to."""
-    expect: Annotated[Mapping[str, Annotated[int, Field(ge=0, le=1000)]], Field(min_length=1), *_Frozen]
+    expect: Annotated[Mapping[str, Annotated[int, Field(ge=0, le=1000)]], Field(min_length=1), *FROZEN]
     """How many of each label the answer must hold."""
 
 
@@ -99,7 +52,7 @@ class Service(Section):
     """What its container may use."""
     start: Duration
     """How long it may take from start to a healthy answer."""
-    variants: Annotated[Mapping[VariantName, Variant], Field(min_length=1), *_Frozen]
+    variants: Annotated[Mapping[VariantName, Variant], Field(min_length=1), *FROZEN]
     """Its builds."""
     golden: Golden
 
@@ -144,10 +97,13 @@ class Catalogue(Section):
     aws: Aws
     bucket: Bucket
     modal: Modal
+    github: Github | None = None
+    """Who may deploy from GitHub; left out: nobody."""
+    registry: Registry = Registry()
     base_image: ImageReference
     """What every service's image is built on."""
-    services: Annotated[Mapping[Name, Service], Field(min_length=1), *_Frozen]
-    jobs: Annotated[Mapping[Name, Job], Field(min_length=1), *_Frozen]
+    services: Annotated[Mapping[Name, Service], Field(min_length=1), *FROZEN]
+    jobs: Annotated[Mapping[Name, Job], Field(min_length=1), *FROZEN]
     budgets: Budgets
 
     def bucket_name(self, stack: str) -> str:
@@ -156,12 +112,17 @@ class Catalogue(Section):
 
 
 def cross_problems(catalogue: Catalogue) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield (path, problem) for each rule that spans sections: ports, and prefixes that must not overlap."""
+    """Yield (path, problem) for each rule that spans sections: ports, prefixes that must not overlap, regions."""
     ports: dict[int, str] = {}
     for name, service in catalogue.services.items():
         if service.port in ports:
             yield ("services", name, "port"), f"{service.port} is already the port of {ports[service.port]}"
         ports.setdefault(service.port, name)
+    yield from _overlaps(catalogue)
+    yield from _bucket_problems(catalogue)
+
+
+def _overlaps(catalogue: Catalogue) -> Iterator[tuple[tuple[str, ...], str]]:
     written = [(("jobs", name, "results"), job.results) for name, job in catalogue.jobs.items()]
     read = [(("jobs", name, "data"), job.data) for name, job in catalogue.jobs.items()]
     models = (("bucket", "models"), catalogue.bucket.models)
@@ -169,3 +130,12 @@ def cross_problems(catalogue: Catalogue) -> Iterator[tuple[tuple[str, ...], str]
     for (path, prefix), (other_path, other) in pairs:
         if prefix.startswith(other) or other.startswith(prefix):
             yield path, f"{prefix!r} overlaps {other!r} of {'.'.join(other_path)}: a job may write its own prefix only"
+
+
+def _bucket_problems(catalogue: Catalogue) -> Iterator[tuple[tuple[str, ...], str]]:
+    bucket = catalogue.bucket
+    if bucket.kms_key is not None and bucket.kms_key.split(":")[3] != catalogue.aws.region:
+        yield ("bucket", "kms_key"), f"lies in another region than aws.region ({catalogue.aws.region}): S3 refuses it"
+    logs = bucket.access_logs
+    if logs is not None and logs.bucket in {catalogue.bucket_name(stack) for stack in STACKS}:
+        yield ("bucket", "access_logs", "bucket"), "is the data bucket itself: each log would cause another log"
