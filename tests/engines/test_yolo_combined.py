@@ -28,6 +28,8 @@ from tests.support.serving import (
     wait_until_healthy,
 )
 
+pytestmark = pytest.mark.xdist_group("engine")
+
 BASE = "python:3.11-slim-bookworm"
 SIZE_LIMIT_BYTES = 220_000_000
 MEMORY_LIMIT = "512m"

@@ -16,6 +16,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.support.serving import ROOT, ServiceProcess, photograph, real_models, running_service
 
+pytestmark = pytest.mark.xdist_group("services")
+
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 SCREENSHOTS = ROOT / ".trimtab" / "screenshots"
 WAIT_S = 20

@@ -38,6 +38,8 @@ from tests.support.serving import (
     tiny_models,
 )
 
+pytestmark = pytest.mark.xdist_group("services")
+
 MEMORY_LIMIT_BYTES = 420 * 1024 * 1024  # what the largest allowed pictures and eight full bodies may need together
 
 
