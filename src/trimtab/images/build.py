@@ -36,6 +36,11 @@ class ImageBuild:
         """The image's name on this machine."""
         return image_tag(self.project, self.service, self.variant)
 
+    @property
+    def candidate_tag(self) -> str:
+        """The name that it is built under: only an image that was measured and fits gets the other one."""
+        return f"{self.tag}-candidate"
+
 
 def image_tag(project: str, service: str, variant: str) -> str:
     """Return the name that a service's image has: `PROJECT/SERVICE:VARIANT`."""
@@ -43,19 +48,21 @@ def image_tag(project: str, service: str, variant: str) -> str:
 
 
 def docker_build_argv(build: ImageBuild, *, passed_on: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return the argv that builds an image into this machine's engine.
+    """Return the argv that builds an image into this machine's engine, under its candidate's name.
 
+    The builder is the engine's own: another one that is in use here would not see the engine's base image.
     `passed_on` names environment variables that become build arguments of the same name: their values, which may
     hold credentials of a private index, stay out of argv.
     """
     labels = {LABEL_PROJECT: build.project, LABEL_SERVICE: build.service, LABEL_INPUTS: build.inputs}
     return (
         "docker", "buildx", "build",
+        "--builder", "default",
         "--progress", "plain",
         "--load",
         "--provenance", "false",
         "--file", str(build.dockerfile),
-        "--tag", build.tag,
+        "--tag", build.candidate_tag,
         "--build-arg", f"BASE={build.base_image}",
         "--build-arg", f"REVISION={build.revision}",
         *(word for name in passed_on for word in ("--build-arg", name)),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trimtab.errors import HealthError, ProgramError
 from trimtab.images.build import LABEL_PROJECT, LABEL_SERVICE
-from trimtab.images.golden import GoldenAnswer, wait_until_healthy
+from trimtab.images.golden import LOGS_REMEDY, GoldenAnswer, wait_until_healthy
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -94,12 +94,22 @@ def container_or_none(client: DockerClient, project: str, service: str, role: st
 
 
 def serving_address(container: Container) -> str:
-    """Return the address on loopback that a container answers at."""
+    """Return the address on loopback that a container answers at. Raises HealthError when it does not run."""
     container.reload()
-    bindings = container.attrs["NetworkSettings"]["Ports"].get(f"{INSIDE_PORT}/tcp") or []
-    if not bindings:
-        raise HealthError(f"{container.name} has no port", why="it is not running", remedy=_logs_of(container))
-    return f"http://127.0.0.1:{bindings[0]['HostPort']}"
+    port = _port_of(container)
+    if port is None:
+        raise HealthError(
+            f"{container.name} answers nowhere",
+            why=f"it is not running: {container.status}, exit code {container.attrs['State']['ExitCode']}",
+            remedy=LOGS_REMEDY,
+        )
+    return f"http://127.0.0.1:{port}"
+
+
+def holds_port(client: DockerClient, project: str, service: str, port: int) -> bool:
+    """Tell whether a port is held by this service's own container, also one that a cut-off exchange left."""
+    containers = (container_or_none(client, project, service, role) for role in ("serving", "before"))
+    return any(container is not None and _port_of(container) == port for container in containers)
 
 
 def try_candidate(client: DockerClient, spec: ContainerSpec, *, check: Check, say: Say) -> None:
@@ -112,36 +122,53 @@ def try_candidate(client: DockerClient, spec: ContainerSpec, *, check: Check, sa
 
 
 def replace_serving(client: DockerClient, spec: ContainerSpec, *, check: Check, say: Say) -> GoldenAnswer:
-    """Put the new release in the serving one's place; start the one before it again when that fails."""
-    _undo_cut_off_exchange(client, spec)
-    before = container_or_none(client, spec.project, spec.service, "serving")
-    if before is not None:
-        say("the serving container stops")
-        before.stop(timeout=_STOP_S)
-        before.rename(spec.name("before"))
+    """Put the new release in the serving one's place; let the one before it serve again when that fails.
+
+    Renamed before it is stopped: from then on its name says that an exchange is under way, to the next run as well.
+    """
+    before = container_or_none(client, spec.project, spec.service, "before")
     try:
+        if before is not None:  # an exchange was cut off: what stands in its place was never found good
+            _remove(client, spec, "serving")
+        elif (before := container_or_none(client, spec.project, spec.service, "serving")) is not None:
+            before.rename(spec.name("before"))
+        if before is not None:
+            say("the serving container stops")
+            before.stop(timeout=_STOP_S)
         answer = _require_good(_start(client, spec, role="serving", port=spec.port), spec, check, say)
     except BaseException:
-        _remove(client, spec, "serving")
-        _undo_cut_off_exchange(client, spec)
+        if before is None:
+            _remove(client, spec, "serving")
+        else:
+            _serve_as_before(client, spec)
         raise
     _remove(client, spec, "before")
     return answer
 
 
-def _undo_cut_off_exchange(client: DockerClient, spec: ContainerSpec) -> None:
-    """Let the release before serve again when an exchange was cut off between the two."""
+def _serve_as_before(client: DockerClient, spec: ContainerSpec) -> None:
+    """Let the release before serve again, unless it was never renamed."""
+    from docker.errors import APIError
+
     before = container_or_none(client, spec.project, spec.service, "before")
     if before is None:
         return
     _remove(client, spec, "serving")
     before.rename(spec.name("serving"))
-    before.start()
+    try:
+        before.restart(timeout=_STOP_S)  # and not start: it may be stopping at this moment
+    except APIError as error:
+        raise ProgramError(
+            f"the release that served before, {spec.name('serving')}, could not be started again",
+            why=str(error.explanation or error),
+            remedy=f"end what holds its port; then docker start {spec.name('serving')}",
+        ) from error
 
 
 def stop_all(client: DockerClient, project: str) -> tuple[str, ...]:
     """Stop and remove this project's containers; return their names."""
-    found = client.containers.list(all=True, filters={"label": f"{LABEL_PROJECT}={project}"})
+    label = f"{LABEL_PROJECT}={project}"
+    found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
     for container in found:
         if container.status == "running":
             container.stop(timeout=_STOP_S)
@@ -172,6 +199,12 @@ def _holder_of(port: int) -> str:
         ):
             return f": {psutil.Process(connection.pid).name()} (process {connection.pid})"
     return ""
+
+
+def _port_of(container: Container) -> int | None:
+    """Return the port on this machine that a container holds, None while it does not run."""
+    bindings = container.attrs["NetworkSettings"]["Ports"].get(f"{INSIDE_PORT}/tcp") or []
+    return int(bindings[0]["HostPort"]) if bindings else None
 
 
 def _start(client: DockerClient, spec: ContainerSpec, *, role: str, port: int | None) -> Container:

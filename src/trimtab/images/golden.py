@@ -39,16 +39,17 @@ def wait_until_healthy(address: str, *, within_s: float, is_running: Callable[[]
     last = "it never answered"
     while time.monotonic() < deadline:
         if not is_running():
-            raise HealthError(f"{address} ended before it was healthy", why=last, remedy=_LOGS_REMEDY)
+            raise HealthError(f"{address} ended before it was healthy", why=last, remedy=LOGS_REMEDY)
         try:
-            answer = requests.get(f"{address}/health", timeout=_TIMEOUT_S)
+            left_s = max(_POLL_S, deadline - time.monotonic())
+            answer = requests.get(f"{address}/health", timeout=min(_TIMEOUT_S, left_s))
             last = f"/health answered {answer.status_code}: {answer.text[:500]}"
             if answer.status_code == 200 and answer.json().get("status") == "healthy":
                 return
         except (requests.RequestException, ValueError, AttributeError) as error:
             last = f"/health did not answer: {error}"
         time.sleep(_POLL_S)
-    raise HealthError(f"{address} is not healthy after {within_s:.0f} s", why=last, remedy=_LOGS_REMEDY)
+    raise HealthError(f"{address} is not healthy after {within_s:.0f} s", why=last, remedy=LOGS_REMEDY)
 
 
 def ask_golden(address: str, golden: Golden, *, root: Path) -> GoldenAnswer:
@@ -57,14 +58,16 @@ def ask_golden(address: str, golden: Golden, *, root: Path) -> GoldenAnswer:
 
     picture = root / golden.picture
     started = time.monotonic()
+    answer: requests.Response | None = None
     try:
         with picture.open("rb") as file:
             answer = requests.post(address + golden.post, files={"image": (picture.name, file)}, timeout=_TIMEOUT_S)
         document = answer.json()
         found = Counter(str(item["label"]) for item in document["detections"])
     except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+        said = f"it answered {answer.status_code}: {answer.text[:500]}" if answer is not None else repr(error)
         raise HealthError(
-            f"{address}{golden.post} did not answer the golden request", why=repr(error), remedy=_LOGS_REMEDY
+            f"{address}{golden.post} did not answer the golden request", why=said, remedy=LOGS_REMEDY
         ) from error
     wrong = {label: (count, found[label]) for label, count in golden.expect.items() if found[label] != count}
     if answer.status_code != 200 or wrong:
@@ -77,4 +80,4 @@ def ask_golden(address: str, golden: Golden, *, root: Path) -> GoldenAnswer:
     return GoldenAnswer(picture=picture, document=document, milliseconds=(time.monotonic() - started) * 1000)
 
 
-_LOGS_REMEDY: Final = "read the container's last lines above; the release before it, if there was one, keeps serving"
+LOGS_REMEDY: Final = "read the container's last lines above; the release before it, if there was one, keeps serving"

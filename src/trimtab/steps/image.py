@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from trimtab.catalogue import Service
 from trimtab.errors import BudgetError, UsageError
@@ -24,6 +24,9 @@ from trimtab.plan import Cost, Step
 from trimtab.process import Command, Runner
 from trimtab.project import Project, current_commit
 from trimtab.units import MIB, format_size
+
+if TYPE_CHECKING:
+    from docker.models.images import Image
 
 # Of buildx's plain progress the lines that begin a layer: `#6 [builder 3/4] RUN ...`. A failure shows the last lines.
 _STAGE_LINE: Final = re.compile(r"#\d+ \[(?!internal)")
@@ -79,7 +82,7 @@ class ImageHandler:
         return self._result(action, str(image.id), size) if size <= self._budget(action) else None
 
     def run(self, action: BuildImage, say: Say) -> Result:
-        """Build it; remove it again when it is over its budget. Raises ProgramError, BudgetError."""
+        """Build it. Raises ProgramError, and BudgetError for one over its budget; the image before it then stays."""
         client = connect()
         base = client.images.get(self._project.catalogue.base_image)
         build = ImageBuild(
@@ -98,19 +101,27 @@ class ImageHandler:
             Command(argv=docker_build_argv(build, passed_on=passed_on), hint=hint),
             on_line=lambda line: say(line[:_SHOWN_CHARACTERS]) if _STAGE_LINE.match(line) else None,
         )
-        image = client.images.get(build.tag)
+        image = client.images.get(build.candidate_tag)
+        try:
+            size = self._measured(action, image, base)
+            image.tag(build.tag)
+        finally:
+            client.images.remove(build.candidate_tag, force=True)
+        return self._result(action, str(image.id), size)
+
+    def _measured(self, action: BuildImage, image: Image, base: Image) -> int:
+        """Return the bytes that an image adds to its base. Raises BudgetError when they are too many."""
         size, budget = size_over_base(image, base), self._budget(action)
         if size > budget:
             largest = max(image.history(), key=lambda layer: int(layer["Size"]))
-            client.images.remove(build.tag)
             raise BudgetError(
-                f"image {build.tag} is over its size budget and was removed",
+                f"image {self._tag(action)} is over its size budget and was not kept",
                 why=f"it adds {format_size(size)} to its base and may add {format_size(budget)}; its largest layer"
                 f" ({format_size(int(largest['Size']))}): {largest['CreatedBy'][:120]}",
                 remedy=f"leave something out of it, or raise services.{action.service}.variants.{action.variant}"
                 ".size_over_base",
             )
-        return self._result(action, str(image.id), size)
+        return size
 
     def _result(self, action: BuildImage, image_id: str, size: int) -> Result:
         return {

@@ -19,6 +19,7 @@ from trimtab.images.container import (
     LABEL_RELEASE,
     ContainerSpec,
     container_or_none,
+    holds_port,
     port_is_taken,
     replace_serving,
     serving_address,
@@ -73,7 +74,7 @@ class ServiceHandler:
                 remedy=f"add it, or mend services.{action.service}.golden.picture in trimtab.yaml",
             )
         client = connect_or_none()
-        ours = client is not None and self._serving(client, action)
+        ours = client is not None and holds_port(client, self._project.catalogue.project, action.service, service.port)
         if not ours and (holder := port_is_taken(service.port)):
             raise UsageError(
                 f"service {action.service} cannot have port {service.port}",
