@@ -15,7 +15,7 @@ from trimtab.emulation.web_identity import MODAL_AUDIENCE, MODAL_ISSUER
 
 if TYPE_CHECKING:
     from trimtab.catalogue import Job
-    from trimtab.catalogue.model import Modal
+    from trimtab.catalogue.cloud import Modal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from trimtab.catalogue.model import Modal
+from trimtab.catalogue.cloud import Modal
 from trimtab.emulation.web_identity import ASSUME_ACTION, MODAL_AUDIENCE, MODAL_ISSUER
 
 Document = dict[str, Any]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from infra.kinds.kind import Clients, Kind, Wanted
+from trimtab.errors import ProgramError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -70,15 +71,21 @@ def is_empty(s3: S3Client, bucket: str) -> bool:
 
 
 def empty(s3: S3Client, bucket: str) -> int:
-    """Delete every version of every object; return how many there were."""
+    """Delete every version of every object; return how many there were. Raises ProgramError when one stays."""
     count = 0
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+    while True:
+        page = s3.list_object_versions(Bucket=bucket)  # always the first page: what it named is gone the next time
         items = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-        if items:
-            names: Any = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in items]
-            s3.delete_objects(Bucket=bucket, Delete={"Objects": names, "Quiet": True})
-            count += len(names)
-    return count
+        if not items:
+            return count
+        names: Any = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in items]
+        for kept in s3.delete_objects(Bucket=bucket, Delete={"Objects": names, "Quiet": True}).get("Errors", []):
+            raise ProgramError(
+                f"{kept['Key']} stays in the bucket {bucket}",
+                why=f"{kept['Code']}: {kept['Message']}",
+                remedy="what stands before it is deleted already; lift what holds it, then run the same command again",
+            )
+        count += len(names)
 
 
 def _read_versioning(clients: Clients, bucket: str) -> Wanted | None:

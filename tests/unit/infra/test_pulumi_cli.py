@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from infra.pulumi_cli import PulumiStack, changes_of_preview, require_environment
+from tests.support.fake_s3 import FakeS3
 from trimtab.errors import UsageError
 from trimtab.process import Command, Completed
 
@@ -44,25 +45,6 @@ class RecordingRunner:
         return [c.argv[2] if c.argv[1] == "stack" else c.argv[1] for c in self.commands]
 
 
-class FakeS3:
-    """A bucket with so many versions."""
-
-    def __init__(self, versions: int) -> None:
-        self._versions = [{"Key": f"k{n}", "VersionId": f"v{n}"} for n in range(versions)]
-
-    def list_object_versions(self, **_: Any) -> dict[str, Any]:
-        return {"Versions": self._versions}
-
-    def get_paginator(self, _: str) -> FakeS3:
-        return self
-
-    def paginate(self, **_: Any) -> list[dict[str, Any]]:
-        return [{"Versions": [*self._versions]}]
-
-    def delete_objects(self, **_: Any) -> None:
-        self._versions.clear()
-
-
 def pulumi_stack(runner: RecordingRunner, *, versions: int = 0) -> PulumiStack:
     s3: Any = FakeS3(versions)
     return PulumiStack(
@@ -71,7 +53,7 @@ def pulumi_stack(runner: RecordingRunner, *, versions: int = 0) -> PulumiStack:
         catalogue_path=Path("trimtab.yaml"),
         runner=runner,
         s3_client=lambda: s3,
-        say=[].append,
+        say=print,
     )
 
 
@@ -99,7 +81,7 @@ def test_a_change_has_the_fields_that_the_embedded_engine_gives() -> None:
 
 
 def test_what_stays_and_what_only_groups_is_no_change() -> None:
-    steps = [
+    steps: list[dict[str, Any]] = [
         {"op": "same", "urn": BUCKET["urn"], "newState": BUCKET},
         {"op": "create", "urn": STACK["urn"], "newState": STACK},
         {"op": "create", "urn": PROVIDER["urn"], "newState": PROVIDER},
