@@ -240,6 +240,7 @@ def test_npm_keeps_no_second_copy_outside_the_directory() -> None:
         (PACKAGE[:100], "does not hold"),
         (b"not a tarball", "does not hold"),
     ],
+    ids=["another file", "a link", "cut short", "not a tarball"],
 )
 def test_a_tarball_that_is_not_as_expected_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "package.tgz"
