@@ -14,6 +14,7 @@ from typing import Final
 
 FOLDER: Final = Path(__file__).resolve().parent
 MAKERS: Final[Mapping[str, str]] = {
+    "images": "tests.golden.images_makers:make",
     "infra": "tests.golden.infra_makers:make",
 }
 

@@ -360,6 +360,58 @@ def test_prefixes_that_only_begin_alike_do_not_overlap() -> None:
     assert catalogue(jobs__tides__data="results/tides-raw/").jobs["tides"].data == "results/tides-raw/"
 
 
+KEY = "arn:aws:kms:%s:123456789012:key/01234567-89ab-cdef-0123-456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"bucket__kms_key": KEY % "us-east-1"}, "bucket.kms_key: lies in another region than aws.region (eu-north-1)"),
+        ({"bucket__kms_key": "alias/harbour"}, "bucket.kms_key: 'alias/harbour' does not match"),
+        (
+            {"bucket__access_logs": {"bucket": "harbour-charts-prod", "prefix": "logs/"}},
+            "bucket.access_logs.bucket: is the data bucket itself",
+        ),
+        ({"bucket__cold": {"results": {"after_days": 90, "tier": "GLACIER"}}}, "must end in '/'"),
+        (
+            {"bucket__cold": {"results/": {"after_days": 7, "tier": "STANDARD_IA"}}},
+            "after_days must be 30 or more for STANDARD_IA",
+        ),
+        ({"modal__session": "13h"}, "modal.session: must be 1h to 12h"),
+        ({"github": {"repository": "harbour/charts"}}, "github: name either branch or environment"),
+        (
+            {"github": {"repository": "harbour/charts", "branch": "main", "environment": "prod"}},
+            "github: name either branch or environment",
+        ),
+        ({"github": {"repository": "harbour/*", "branch": "main"}}, "github.repository: 'harbour/*' does not match"),
+        ({"github": {"repository": "harbour/charts", "branch": "*"}}, "github.branch: '*' does not match"),
+        ({"registry": {"kind": "ecr", "keep": 1}}, "registry.keep: input should be greater than or equal to 2"),
+        ({"aws__monthly_budget": {"usd": 100, "alerts": []}}, "aws.monthly_budget.alerts"),
+        (
+            {"aws__monthly_budget": {"usd": 100, "alerts": ["a@b.example", "nobody"]}},
+            "aws.monthly_budget.alerts.1: 'nobody' does",
+        ),
+    ],
+)
+def test_what_aws_or_github_would_refuse_is_refused_here_first(changes: dict[str, Any], problem: str) -> None:
+    (found,) = problems_of(text(**changes))
+    assert problem in found
+
+
+def test_the_cloud_side_may_be_said_in_full() -> None:
+    loaded = catalogue(
+        bucket__kms_key=KEY % "eu-north-1",
+        bucket__access_logs={"bucket": "harbour.logs", "prefix": "s3/"},
+        bucket__cold={"results/": {"after_days": 30, "tier": "STANDARD_IA"}},
+        modal__session="12h",
+        github={"repository": "harbour/charts", "branch": "main"},
+        registry={"kind": "ecr"},
+        aws__monthly_budget={"usd": 100, "alerts": ["pilots@harbour.example"]},
+    )
+    assert loaded.bucket.cold["results/"].after_days == 30
+    assert loaded.modal.session == 12 * 3600
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused_and_nothing_else(document: str) -> None:
     with pytest.raises(UsageError):

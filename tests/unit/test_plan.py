@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.catalogues import catalogue
 from trimtab.catalogue import Budgets
 from trimtab.errors import BudgetError
 from trimtab.plan import Cost, Plan, Step, judge, peak_of, require_fit
@@ -28,7 +27,7 @@ def step(
 
 
 def budgets(**changes: str | float) -> Budgets:
-    return catalogue(**{f"budgets__{name}": value for name, value in changes.items()}).budgets
+    return Budgets.model_validate({"disk": "4GiB", "memory": "4GiB", "time": "10min", "usd": 0, **changes})
 
 
 WIDE = step("wide", peak=3 * GIB, kept=1 * GIB, memory=512 * MIB, wall_s=30)
