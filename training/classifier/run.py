@@ -119,7 +119,7 @@ class _Attempt:
             state = torch.load(newest.path / _STATE, weights_only=True)
             check_same_origin(state, record, newest.path)
             self._trainer.load(state)
-            if state["torch"] != torch.__version__:
+            if state["torch"] != str(torch.__version__):
                 self._say(
                     f"warning: saved by torch {state['torch']}, this is {torch.__version__}: last bits may differ"
                 )

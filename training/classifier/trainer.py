@@ -141,7 +141,7 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Return all that the next step depends on, in tensors and plain values: `weights_only` loading takes it."""
         return {
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "threads": torch.get_num_threads(),
             "step": self.step,
             "epoch": self.epoch,

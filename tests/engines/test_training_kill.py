@@ -1,0 +1,179 @@
+"""The training killed at random moments, and the same command given again, until it ends as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.engines.killing import Nursery, nursery
+from tests.support.training import final_state, same, small_config, small_folder
+from trimtab.storage.checkpoints import published
+from trimtab.storage.runs import RunRecord, list_runs, read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KILLS = 60
+KILLS_OF_THE_REAL_COMMAND = 4
+CALL = "training.classifier.__main__:main"
+# The last two are what torch imports with the first optimiser, in 1.4 s.
+MODULES = ("training.classifier.__main__", "training.classifier.run", "torch._dynamo", "torch._inductor")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_folder(tmp_path_factory.mktemp("data") / "digits")
+
+
+@pytest.fixture(scope="session")
+def children(root: Path) -> Iterator[Nursery]:
+    with nursery(root, *MODULES) as opened:
+        yield opened
+
+
+def arguments(config: Path, data: Path, results: Path) -> list[str]:
+    return ["--config", str(config), "--data", str(data), "--results", str(results), "--json"]
+
+
+def run_of(results: Path) -> tuple[RunRecord, Path]:
+    (record,), unreadable = list_runs(results)
+    assert unreadable == ()
+    return record, results / record.run_directory
+
+
+def assert_nothing_is_half(results: Path) -> None:
+    """Check what a reader sees after a kill: whole checkpoints, a whole record or none, a whole model or none."""
+    runs = list_runs(results)
+    assert runs.unreadable == ()
+    for record in runs.records:
+        assert [item.damage() for item in published(results / record.run_directory)].count(None) == len(
+            published(results / record.run_directory)
+        )
+    assert not list(results.rglob("*.broken"))
+
+
+def assert_equal_to_the_bit(results: Path, uninterrupted: Path) -> None:
+    (record, run), (expected, expected_run) = run_of(results), run_of(uninterrupted)
+    assert (run / "model.pt").read_bytes() == (expected_run / "model.pt").read_bytes()
+    assert same(final_state(run), final_state(expected_run))
+    assert record.epochs == expected.epochs
+    assert record.final == expected.final
+    assert [item.sha256 for item in record.artifacts] == [item.sha256 for item in expected.artifacts]
+
+
+def test_however_often_it_is_killed_the_result_is_equal_to_the_bit(
+    tmp_path: Path, children: Nursery, folder: Path
+) -> None:
+    draw = random.Random(20260402)  # noqa: S311  # moments to kill at, the same each time
+    config, output = small_config(tmp_path / "config.yaml"), tmp_path / "output"
+    assert children.run(CALL, arguments(config, folder, tmp_path / "whole"), output=output) == 0, output.read_text()
+    kills = trainings = 0
+    while kills < KILLS:
+        trainings += 1
+        results = tmp_path / f"killed-{trainings}"
+        code = None
+        while code != 0:
+            code = children.kill(
+                CALL,
+                arguments(config, folder, results),
+                output=output,
+                after_lines=draw.choice([0, 1, 1, 2, 2]),  # the first line says that it begins, the others are epochs
+                then_s=draw.uniform(0, 0.1),
+            )
+            assert code in (0, -signal.SIGKILL), output.read_text()
+            kills += code != 0
+            assert_nothing_is_half(results)
+        assert_equal_to_the_bit(results, tmp_path / "whole")
+    attempts = [run_of(tmp_path / f"killed-{number}")[0].attempts for number in range(1, trainings + 1)]
+    resumed = [attempt.first_step for of_run in attempts for attempt in of_run if attempt.first_step > 0]
+    assert len(resumed) > KILLS // 6  # they did go on, and did not only begin again
+    assert any(step % 8 for step in resumed)  # in the middle of an epoch of 8 steps, too
+
+
+def start(root: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "training.classifier", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"},
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, Any, str]:
+    """Return exit code, the JSON on stdout (or None) and stderr."""
+    out, err = process.communicate(timeout=120)
+    return process.returncode, json.loads(out) if out else None, err
+
+
+def wait_for_the_first_step(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert line.startswith("run "), line + process.stderr.read()
+    return line
+
+
+def test_the_real_command_killed_goes_on_from_its_last_checkpoint_to_the_same_bits(
+    tmp_path: Path, root: Path, folder: Path
+) -> None:
+    draw = random.Random(20260403)  # noqa: S311  # moments to kill at, the same each time
+    config = small_config(tmp_path / "config.yaml", threads=2, optimisation={"epochs": 20})
+    code, whole, err = finish(start(root, *arguments(config, folder, tmp_path / "whole")))
+    assert (code, whole["outcome"], whole["resumed_from_step"]) == (0, "finished", None), err
+    results = tmp_path / "killed"
+    resumed_from: list[str] = []
+    for _ in range(KILLS_OF_THE_REAL_COMMAND):
+        process = start(root, *arguments(config, folder, results))
+        resumed_from.append(wait_for_the_first_step(process))
+        time.sleep(draw.uniform(0.01, 0.15))
+        process.kill()
+        code, _, err = finish(process)
+        assert code == -signal.SIGKILL, err
+        assert_nothing_is_half(results)
+    code, result, err = finish(start(root, *arguments(config, folder, results)))
+    assert (code, result["outcome"]) == (0, "finished"), err
+    assert_equal_to_the_bit(results, tmp_path / "whole")
+    assert len(set(resumed_from)) > 2  # it got on
+    record = read_run(results, result["run_id"])
+    assert record is not None
+    assert [attempt.outcome for attempt in record.attempts] == ["killed"] * KILLS_OF_THE_REAL_COMMAND + ["finished"]
+
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
+    code, again, _ = finish(start(root, *arguments(config, folder, results)))
+    assert (code, again["outcome"], again["final"]) == (0, "already finished", result["final"])
+    assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_training_saves_says_so_and_goes_on_to_the_same_bits(
+    tmp_path: Path, root: Path, children: Nursery, folder: Path, number: signal.Signals, expected: int
+) -> None:
+    # Checkpoints only at the ends of epochs, so that the one that is found in between was made by the signal.
+    longer = {"optimisation": {"epochs": 30}, "checkpoints": {"every_steps": 1000}}
+    config = small_config(tmp_path / "config.yaml", **longer)
+    results = tmp_path / "results"
+    process = start(root, *arguments(config, folder, results))
+    wait_for_the_first_step(process)
+    time.sleep(0.1)
+    process.send_signal(number)
+    code, result, err = finish(process)
+    assert (code, result["outcome"]) == (expected, "interrupted"), err
+    assert f"interrupted at step {result['last_step']}" in err
+    record, run = run_of(results)
+    assert [attempt.outcome for attempt in record.attempts] == ["interrupted"]
+    assert published(run)[-1].step == record.attempts[0].last_step == result["last_step"]
+
+    for directory in (results, tmp_path / "whole"):
+        assert children.run(CALL, arguments(config, folder, directory), output=tmp_path / "output") == 0
+    assert run_of(results)[0].attempts[1].first_step == result["last_step"]
+    assert_equal_to_the_bit(results, tmp_path / "whole")
