@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from trimtab.catalogue.model import STACKS
 from trimtab.console import Console
-from trimtab.errors import TrimtabError
+from trimtab.errors import ProgramError, TrimtabError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,8 @@ class Outcome:
             title = f"Stack {self.stack}" if rows else f"Stack {self.stack}: nothing to change"
             console.table(title, ("action", "resource", "id", "fields"), rows)
         for name, value in (self.outputs or {}).items():
-            console.line(f"{name}: {value}")
+            for key, inner in value.items() if isinstance(value, Mapping) else ((None, value),):
+                console.line(f"{name}.{key}: {inner}" if key else f"{name}: {inner}")
 
 
 def parse_arguments(argv: Sequence[str], *, program: str, embedded: bool) -> argparse.Namespace:
@@ -63,6 +64,14 @@ def answer(console: Console, verb: Callable[[], Outcome]) -> int:
     except TrimtabError as error:
         console.failure(error)
         return error.exit_code
+    except OSError as error:
+        failed = ProgramError(
+            f"{error.filename or 'the state'} cannot be read or written",
+            why=error.strerror or str(error),
+            remedy="make room, or mend its rights; then run the same command again: it goes on from here",
+        )
+        console.failure(failed)
+        return failed.exit_code
     for note in outcome.notes:
         console.say(f"note: {note}")
     console.result(outcome.as_document(), text=lambda: outcome.show(console))

@@ -1,8 +1,7 @@
 """`python -m infra.pulumi_cli VERB`: applies the program to AWS, through the Pulumi CLI. The verbs of `infra.embedded`.
 
-What is missing in the environment is said before anything is called: where the state lies (PULUMI_BACKEND_URL), the
-passphrase that encrypts it (PULUMI_CONFIG_PASSPHRASE, never in argv), and AWS credentials. The CLI itself is installed
-at first use, by the SDK's own installer, at the SDK's version, which the lock file pins.
+Calls the CLI, and S3 to look whether a bucket that is to go holds data. What is missing in the environment is said
+before that (infra/pulumi_setup.py).
 """
 
 from __future__ import annotations
@@ -17,16 +16,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from infra.outcome import Outcome, answer, parse_arguments
+from infra.pulumi_argv import (
+    pulumi_destroy_argv,
+    pulumi_export_argv,
+    pulumi_outputs_argv,
+    pulumi_preview_argv,
+    pulumi_select_argv,
+    pulumi_up_argv,
+)
+from infra.pulumi_setup import has_aws_credentials, installed_pulumi, require_environment
 from trimtab.catalogue import load_catalogue
 from trimtab.console import Console
-from trimtab.errors import ToolMissingError, UsageError
+from trimtab.errors import UsageError
 from trimtab.process import Command, ProcessRunner, Runner
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_DIRECTORY: Final = Path(__file__).resolve().parent
-_DOWNLOAD_TIMEOUT_S: Final = 20.0
 _BUCKET_TYPE: Final = "aws:s3/bucket:Bucket"
 # What a step of `pulumi preview --json` means to us; what is not here (same, read, refresh, the `replace` that repeats
 # its create and its delete) changes nothing of its own.
@@ -38,46 +44,6 @@ _ACTIONS: Final = {
     "delete-replaced": "delete",
     "import": "import",
 }
-
-
-def pulumi_select_argv(program: str, stack: str) -> tuple[str, ...]:
-    """Return the command that makes a stack's place in the backend, where there is none yet."""
-    return (
-        program, "stack", "select", stack, "--create", "--secrets-provider", "passphrase",
-        "--non-interactive", "--cwd", str(_DIRECTORY),
-    )  # fmt: skip
-
-
-def pulumi_preview_argv(program: str, stack: str) -> tuple[str, ...]:
-    """Return the command that shows, as JSON, what `up` would change."""
-    return (program, "preview", "--stack", stack, "--json", "--non-interactive", "--cwd", str(_DIRECTORY))
-
-
-def pulumi_up_argv(program: str, stack: str) -> tuple[str, ...]:
-    """Return the command that applies the program."""
-    return _pulumi_apply_argv(program, "up", stack)
-
-
-def pulumi_destroy_argv(program: str, stack: str) -> tuple[str, ...]:
-    """Return the command that takes away what a stack holds."""
-    return _pulumi_apply_argv(program, "destroy", stack)
-
-
-def _pulumi_apply_argv(program: str, verb: str, stack: str) -> tuple[str, ...]:
-    return (
-        program, verb, "--stack", stack, "--yes", "--skip-preview", "--color", "never",
-        "--non-interactive", "--cwd", str(_DIRECTORY),
-    )  # fmt: skip
-
-
-def pulumi_outputs_argv(program: str, stack: str) -> tuple[str, ...]:
-    """Return the command that shows, as JSON, what a stack exports."""
-    return (program, "stack", "output", "--json", "--stack", stack, "--non-interactive", "--cwd", str(_DIRECTORY))
-
-
-def pulumi_export_argv(program: str, stack: str) -> tuple[str, ...]:
-    """Return the command that shows, as JSON, what a stack holds."""
-    return (program, "stack", "export", "--stack", stack, "--non-interactive", "--cwd", str(_DIRECTORY))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,74 +150,6 @@ def _is_real(state: Mapping[str, Any]) -> bool:
 
 def _name(urn: str) -> str:
     return urn.rpartition("::")[2]
-
-
-def require_environment(environment: Mapping[str, str], *, verb: str, has_credentials: Callable[[], bool]) -> None:
-    """Refuse to begin without what Pulumi needs to end. Raises UsageError."""
-    backend = environment.get("PULUMI_BACKEND_URL", "")
-    if not backend:
-        raise UsageError(
-            "Pulumi has no place for its state",
-            why="PULUMI_BACKEND_URL is not set",
-            remedy="export PULUMI_BACKEND_URL=s3://BUCKET/PREFIX?region=REGION, or file://DIRECTORY",
-        )
-    if not (environment.get("PULUMI_CONFIG_PASSPHRASE") or environment.get("PULUMI_CONFIG_PASSPHRASE_FILE")):
-        raise UsageError(
-            "Pulumi has no passphrase",
-            why="PULUMI_CONFIG_PASSPHRASE is not set, and the stack's state is encrypted with it",
-            remedy="export PULUMI_CONFIG_PASSPHRASE, or PULUMI_CONFIG_PASSPHRASE_FILE, with the stack's own",
-        )
-    if (verb != "outputs" or backend.startswith("s3://")) and not has_credentials():
-        raise UsageError(
-            "there are no AWS credentials",
-            why="neither the environment, nor a profile, nor this machine offers any",
-            remedy="sign in (aws sso login) or export AWS_PROFILE; without an account: trimtab infra up --embedded",
-        )
-
-
-def has_aws_credentials() -> bool:
-    """Return whether there are credentials where every AWS program looks for them. Raises UsageError."""
-    import boto3
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        return boto3.Session().get_credentials() is not None
-    except BotoCoreError as error:
-        raise UsageError(
-            "the AWS credentials cannot be read",
-            why=str(error),
-            remedy="mend AWS_PROFILE or ~/.aws; `aws sts get-caller-identity` shows when it is well",
-        ) from error
-
-
-def installed_pulumi() -> str:
-    """Return the Pulumi CLI: the one on PATH when it is new enough, else the SDK's own, installed at first use.
-
-    Raises ToolMissingError where it cannot be downloaded.
-    """
-    import shutil
-    import socket
-    import subprocess
-
-    from pulumi.automation import PulumiCommand
-
-    try:
-        return str(shutil.which(PulumiCommand().command))
-    except Exception:  # noqa: BLE001, S110 - absent, too old or broken: the SDK raises all kinds; we bring our own
-        pass
-    limit = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)  # the SDK's download has none
-    try:
-        return PulumiCommand.install().command
-    except (OSError, subprocess.CalledProcessError) as error:
-        output = getattr(error, "output", b"") or b""
-        raise ToolMissingError(
-            "the Pulumi CLI is not there and could not be installed",
-            why=f"{error}\n{output.decode(errors='replace')}".rstrip(),
-            remedy="install it where get.pulumi.com can be reached; without it: trimtab infra up --embedded",
-        ) from error
-    finally:
-        socket.setdefaulttimeout(limit)
 
 
 def main(argv: Sequence[str]) -> int:

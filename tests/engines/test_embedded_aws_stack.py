@@ -309,3 +309,9 @@ def test_a_wrong_catalogue_or_stack_is_exit_2_before_anything_starts(fresh: Shel
     with pytest.raises(SystemExit) as ended:
         embedded.main(fresh.arguments("up", "--stack", "staging"))
     assert ended.value.code == 2
+
+
+def test_a_state_folder_that_cannot_be_one_is_said_with_its_path(fresh: Shell) -> None:
+    fresh.state_dir.write_text("a file stands here")
+    failed = fresh.run("up", exit_code=4)["error"]
+    assert str(fresh.state_dir) in failed["what"]

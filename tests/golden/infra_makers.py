@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from infra import policies, pulumi_cli
+from infra import policies, pulumi_argv
 from infra.embedded import record_stack
 from infra.engine import declared
 from infra.graph import Resource
@@ -67,14 +67,14 @@ def _policies() -> str:
 
 def _command_lines() -> str:
     builders = (
-        pulumi_cli.pulumi_select_argv,
-        pulumi_cli.pulumi_preview_argv,
-        pulumi_cli.pulumi_up_argv,
-        pulumi_cli.pulumi_outputs_argv,
-        pulumi_cli.pulumi_export_argv,
-        pulumi_cli.pulumi_destroy_argv,
+        pulumi_argv.pulumi_select_argv,
+        pulumi_argv.pulumi_preview_argv,
+        pulumi_argv.pulumi_up_argv,
+        pulumi_argv.pulumi_outputs_argv,
+        pulumi_argv.pulumi_export_argv,
+        pulumi_argv.pulumi_destroy_argv,
     )
-    infra = str(Path(pulumi_cli.__file__).parent)
+    infra = str(Path(pulumi_argv.__file__).parent)
     return _json({b.__name__: shlex.join(b("pulumi", "prod")).replace(infra, "ROOT/infra") for b in builders})
 
 

@@ -8,6 +8,7 @@ not speak TLS, keeps objects in memory, and forgets everything when it stops.
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import json
 import os
 import signal
@@ -22,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 from trimtab.emulation import web_identity
 from trimtab.emulation.clients import create_client
 from trimtab.emulation.web_identity import Claims
-from trimtab.errors import ProgramError
-from trimtab.process import Command, ProcessRunner, Runner, Secret
+from trimtab.errors import ProgramError, ToolMissingError
+from trimtab.process import Command, ProcessRunner, Secret
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -113,17 +114,24 @@ class EmbeddedAws:
         )
 
 
-def ensure_running(state_dir: Path, *, runner: Runner | None = None) -> EmbeddedAws:
-    """Return the server of a state folder; start one when none runs. Raises ProgramError when it does not start."""
+def ensure_running(state_dir: Path) -> EmbeddedAws:
+    """Return the server of a state folder; start one when none runs.
+
+    Raises ToolMissingError without moto, ProgramError when it does not start.
+    """
+    if importlib.util.find_spec("moto") is None:
+        raise ToolMissingError(
+            "the embedded AWS is not installed",
+            why="it is moto's server, which comes with the extra `embedded`",
+            remedy="run ./deploy.sh, which makes the environment whole, or: pip install 'trimtab[embedded]'",
+        )
     state_dir.mkdir(parents=True, exist_ok=True)
     with _locked(state_dir / "start.lock"):
         running = status(state_dir)
         if running is None:
             argv = (sys.executable, "-m", "trimtab.emulation.aws_server", str(state_dir.absolute()))
-            hint = (
-                f"{state_dir / 'server.log'} has all of it; without the packages of the extra `embedded` it cannot run"
-            )
-            (runner or ProcessRunner()).run(Command(argv=argv, timeout_s=_START_TIMEOUT_S, hint=hint))
+            hint = f"{state_dir / 'server.log'} has all of it"
+            ProcessRunner().run(Command(argv=argv, timeout_s=_START_TIMEOUT_S, hint=hint))
             running = status(state_dir)
     if running is None:
         raise ProgramError(
@@ -175,7 +183,7 @@ def stop(state_dir: Path) -> bool:
 def _is_held(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

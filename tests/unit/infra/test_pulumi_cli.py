@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from infra.pulumi_cli import PulumiStack, changes_of_preview, require_environment
+from infra.pulumi_cli import PulumiStack, changes_of_preview, main
+from infra.pulumi_setup import require_environment
 from tests.support.fake_s3 import FakeS3
 from trimtab.errors import UsageError
 from trimtab.process import Command, Completed
@@ -156,3 +157,11 @@ def test_outputs_need_credentials_only_where_the_state_lies_in_s3() -> None:
     in_s3 = {**READY, "PULUMI_BACKEND_URL": "s3://state"}
     with pytest.raises(UsageError, match="no AWS credentials"):
         require_environment(in_s3, verb="outputs", has_credentials=lambda: False)
+
+
+def test_the_program_says_what_is_missing_as_json_and_ends_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], root: Path
+) -> None:
+    monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
+    assert main(["up", "--json", "--catalogue", str(root / "trimtab.yaml")]) == 2
+    assert json.loads(capsys.readouterr().out)["error"].keys() == {"what", "why", "next", "exit"}
