@@ -72,6 +72,9 @@ def answer(console: Console, verb: Callable[[], Outcome]) -> int:
         )
         console.failure(failed)
         return failed.exit_code
+    except KeyboardInterrupt:
+        console.say("interrupted; the same command goes on from here")
+        return 130  # as a shell says it
     for note in outcome.notes:
         console.say(f"note: {note}")
     console.result(outcome.as_document(), text=lambda: outcome.show(console))
