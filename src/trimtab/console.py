@@ -25,10 +25,14 @@ _PLAIN_WIDTH: Final = 140
 def _rich(*, stderr: bool) -> RichConsole:
     from rich.console import Console as RichConsole
 
+    class PipeMindingConsole(RichConsole):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 - called where it was caught: the edge ends the run, and not rich with exit code 1
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _PLAIN_WIDTH
     # A name is printed as it is: `[v2]` is no markup in it, and the service in `image:camera:cpu` no emoji.
-    return RichConsole(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+    return PipeMindingConsole(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 class Console:

@@ -38,9 +38,9 @@ def find_project(catalogue: Path | None = None) -> Project:
     from trimtab.catalogue import load_catalogue
 
     path = catalogue or _nearest_catalogue()
-    root = Path(os.environ.get("TRIMTAB_ROOT") or path.resolve().parent)
+    root = Path(os.environ.get("TRIMTAB_ROOT") or path.resolve().parent).absolute()
     state = Path(os.environ.get("TRIMTAB_STATE") or root / ".trimtab")
-    return Project(root=root, catalogue_path=path, catalogue=load_catalogue(path), state=state.absolute())
+    return Project(root=root, catalogue_path=path.absolute(), catalogue=load_catalogue(path), state=state.absolute())
 
 
 def _nearest_catalogue() -> Path:
@@ -51,7 +51,9 @@ def _nearest_catalogue() -> Path:
             return place / CATALOGUE_NAME
     raise UsageError(
         f"there is no {CATALOGUE_NAME}",
-        why=f"neither {places[0]} nor a folder above it holds one",
+        why=f"TRIMTAB_ROOT names {named}, which holds none"
+        if named
+        else f"neither {places[0]} nor a folder above it holds one",
         remedy="run from inside a Trimtab project, or name the file with --catalogue PATH",
     )
 

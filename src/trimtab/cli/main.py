@@ -5,7 +5,10 @@ Commands are imported when they are called, so that `--help` answers before pyda
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import select
 import signal
 import sys
 from typing import Final
@@ -13,7 +16,7 @@ from typing import Final
 import click
 
 from trimtab.console import Console
-from trimtab.errors import TrimtabError
+from trimtab.errors import BudgetError, TrimtabError
 
 _COMMANDS: Final = {
     "local": ("trimtab.cli.local:local", "The whole way on this machine, no account: provision, build, serve, train."),
@@ -109,8 +112,8 @@ def main(arguments: list[str] | None = None) -> None:
     words = command_line(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        status = trimtab.main(args=words, prog_name="trimtab", standalone_mode=False)
-        code = status if isinstance(status, int) else 0
+        code = _run(words)
+        sys.stdout.flush()  # what cannot be written must be known before the exit code is
     except TrimtabError as error:
         Console(as_json="--json" in words).failure(error)
         code = error.exit_code
@@ -120,10 +123,46 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("interrupted; what was finished stays, and the same command goes on from there", err=True)
         code = 130
-    except BrokenPipeError:  # the reader of our output left, as `head` does
-        sys.stderr.close()
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        _silence_stdout()
         code = 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        full = BudgetError(
+            "the disk is full",
+            why=f"{error.filename or 'an output'}: {error.strerror}",
+            remedy="free some space and run the same command again",
+        )
+        Console().failure(full)
+        _silence_stdout()
+        code = full.exit_code
     sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    """Run the command. Not by click's own main: that ends with 1, a bug, when the reader of our output leaves."""
+    try:
+        with trimtab.make_context("trimtab", words) as context:
+            trimtab.invoke(context)
+    except click.exceptions.Exit as ended:  # --help and --version
+        return ended.exit_code
+    return 0
+
+
+def _reader_left() -> bool:
+    """Tell whether the reader of one of our outputs left, as `head` does; a broken pipe may be another one."""
+    outputs = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        outputs.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in outputs.poll(0))
+
+
+def _silence_stdout() -> None:
+    """Let what is still to be flushed go nowhere: Python would end with an exit code of its own otherwise."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(_number: int, _frame: object) -> None:
