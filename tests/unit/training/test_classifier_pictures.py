@@ -1,0 +1,166 @@
+"""An image folder read within limits, and everything that a stranger's folder can have wrong."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.support.training import small_folder
+from training.classifier.config import Pictures
+from training.classifier.pictures import read_image_folder
+from trimtab.errors import BudgetError, UsageError
+from trimtab.storage.manifests import FileEntry, digest, sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+GREY = Pictures(side=8, channels=1)
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_folder(tmp_path_factory.mktemp("data") / "digits")
+
+
+@pytest.fixture
+def folder(sound: Path, tmp_path: Path) -> Path:
+    shutil.copytree(sound, tmp_path / "digits")
+    return tmp_path / "digits"
+
+
+def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind)
+    return stream.getvalue()
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """Return a few bytes that say they are a picture of that size."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def test_a_folder_is_read_whole_in_the_order_of_its_paths(sound: Path) -> None:
+    data = read_image_folder(sound, GREY)
+    assert data.classes == ("0", "1", "2")
+    assert data.train.pictures.shape == (60, 1, 8, 8)
+    assert data.train.pictures.dtype == torch.uint8
+    assert data.train.labels.tolist() == [0] * 20 + [1] * 20 + [2] * 20
+    first = min((sound / "train" / "0").iterdir())
+    assert data.train.pictures[0, 0].flatten().tolist() == list(Image.open(first).tobytes())
+    assert data.leaked == 0
+
+
+def test_the_digest_is_that_of_a_manifest_of_the_same_files(sound: Path) -> None:
+    entries = [
+        FileEntry(path=path.relative_to(sound).as_posix(), size_bytes=path.stat().st_size, sha256=sha256_of(path))
+        for path in sound.rglob("*.png")
+    ]
+    assert read_image_folder(sound, GREY).sha256 == digest(entries)
+
+
+def test_other_sizes_modes_and_jpeg_are_made_alike(folder: Path) -> None:
+    place = folder / "train" / "0"
+    (place / "a.png").write_bytes(encoded(Image.new("RGBA", (30, 20), (255, 0, 0, 128))))
+    (place / "b.png").write_bytes(encoded(Image.new("P", (5, 9))))
+    (place / "c.JPG").write_bytes(encoded(Image.new("CMYK", (64, 64)), "JPEG"))
+    (place / "d.png").write_bytes(encoded(Image.new("LA", (8, 8))))
+    (place / "e.png").write_bytes(encoded(Image.new("1", (1, 1))))
+    assert read_image_folder(folder, GREY).train.pictures.shape == (65, 1, 8, 8)
+    assert read_image_folder(folder, Pictures(side=16, channels=3)).train.pictures.shape == (65, 3, 16, 16)
+
+
+def test_hidden_names_and_a_manifest_beside_the_splits_are_no_part_of_the_data(folder: Path) -> None:
+    before = read_image_folder(folder, GREY).sha256
+    (folder / "MANIFEST.json").write_text("{}")
+    (folder / "train" / ".hidden").mkdir()
+    (folder / "train" / "0" / ".DS_Store").write_bytes(b"x")
+    assert read_image_folder(folder, GREY).sha256 == before
+
+
+def test_a_picture_in_two_splits_is_counted(folder: Path) -> None:
+    picture = next((folder / "train" / "0").iterdir())
+    shutil.copy(picture, folder / "test" / "1" / "other-name.png")
+    shutil.copy(picture, folder / "train" / "1" / "again.png")
+    assert read_image_folder(folder, GREY).leaked == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "no sound picture"),
+        (b"hello", "no sound picture"),
+        (encoded(Image.linear_gradient("L"))[:-200], "no sound picture"),
+        (encoded(Image.new("L", (64, 64)), "JPEG")[:200], "no sound picture"),
+        (encoded(Image.new("L", (8, 8)), "GIF"), "no sound picture"),
+        (encoded(Image.new("I;16", (8, 8))), "16 bits"),
+        (png_that_claims(8_000, 8_000), "8000 x 8000 pixels"),
+        (png_that_claims(10_000, 10_000), "decompression bomb"),
+        (png_that_claims(100_000, 100_000), "decompression bomb"),
+        (png_that_claims(0, 0), "no sound picture"),
+        (b"\0" * (32 * 1024**2 + 1), "larger than 32 MiB"),
+    ],
+)
+def test_a_picture_that_is_none_is_named_with_the_cause(folder: Path, content: bytes, why: str) -> None:
+    (folder / "val" / "1" / "bad.png").write_bytes(content)
+    with pytest.raises(UsageError, match=r"bad\.png cannot be used") as caught:
+        read_image_folder(folder, GREY)
+    assert why in caught.value.why
+    assert caught.value.exit_code == 2
+
+
+def empty_the_class(folder: Path) -> None:
+    for path in (folder / "train" / "1").iterdir():
+        path.unlink()
+
+
+def leave_one_class(folder: Path) -> None:
+    for split in ("train", "val", "test"):
+        for digit in ("1", "2"):
+            shutil.rmtree(folder / split / digit)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what", "why"),
+    [
+        (shutil.rmtree, "train", "is missing"),
+        (lambda folder: shutil.rmtree(folder / "val"), "val", "is missing"),
+        (lambda folder: (shutil.rmtree(folder / "test"), (folder / "test").mkdir()), "test", "no classes"),
+        (empty_the_class, "1", "class is empty"),
+        (leave_one_class, "train", "one class, '0'"),
+        (lambda folder: shutil.rmtree(folder / "val" / "2"), "val", "differ in ['2']"),
+        (lambda folder: (folder / "test" / "2").rename(folder / "test" / "two"), "test", "['2', 'two']"),
+        (lambda folder: (folder / "train" / "notes.txt").write_text("x"), "train", "holds a file"),
+        (lambda folder: (folder / "train" / "0" / "notes.txt").write_text("x"), "0", "neither PNG nor JPEG"),
+        (lambda folder: (folder / "train" / "0" / "x.png").mkdir(), "x.png", "directory"),
+        (lambda folder: (folder / "train" / "0" / "x.png").symlink_to("nowhere"), "x.png", "No such file"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_told_by_place_and_cause(
+    folder: Path, spoil: Callable[[Path], object], what: str, why: str
+) -> None:
+    spoil(folder)
+    with pytest.raises(UsageError) as caught:
+        read_image_folder(folder, GREY)
+    assert f"{what} cannot be used" in caught.value.what
+    assert why in caught.value.why
+    assert caught.value.remedy
+
+
+def test_pictures_that_do_not_fit_in_memory_are_refused_before_any_is_read(folder: Path) -> None:
+    for number in range(6000):
+        (folder / "train" / "0" / f"x{number}.png").touch()
+    with pytest.raises(BudgetError, match="does not fit in memory"):
+        read_image_folder(folder, Pictures(side=512, channels=3))

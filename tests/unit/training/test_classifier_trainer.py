@@ -1,0 +1,155 @@
+"""The training, a step at a time: exact to go on with, and honest when it fails."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support.training import same, small_config, small_folder
+from training.classifier.augmentation import augment
+from training.classifier.config import Augmentation, Config, load_config
+from training.classifier.network import SmallCnn
+from training.classifier.pictures import ImageFolder, read_image_folder
+from training.classifier.trainer import Evaluation, Trainer
+from trimtab.errors import HealthError
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return load_config(small_config(tmp_path_factory.mktemp("config") / "config.yaml"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, config: Config) -> ImageFolder:
+    return read_image_folder(small_folder(tmp_path_factory.mktemp("data") / "digits"), config.pictures)
+
+
+def advance(trainer: Trainer, steps: int) -> None:
+    """Take steps; an epoch's end belongs to its last one."""
+    for _ in range(steps):
+        trainer.train_step()
+        if trainer.at_epoch_end:
+            trainer.end_epoch()
+
+
+def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    stream.seek(0)
+    loaded: dict[str, Any] = torch.load(stream, weights_only=True)
+    return loaded
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5, 8, 9, 16, 23])
+def test_going_on_from_a_state_is_the_same_to_the_bit_as_never_stopping(
+    config: Config, data: ImageFolder, steps: int
+) -> None:
+    whole = Trainer(config, data)
+    advance(whole, 24)
+    expected = through_a_file(whole.state())
+
+    first = Trainer(config, data)
+    advance(first, steps)
+    state = through_a_file(first.state())
+    advance(first, 3)  # what happens after the state was taken is not in it
+    torch.manual_seed(123)
+    second = Trainer(config, data)
+    second.load(state)
+    advance(second, 24 - steps)
+    assert same(through_a_file(second.state()), expected)
+
+
+def test_a_state_is_not_changed_by_the_steps_after_it(config: Config, data: ImageFolder) -> None:
+    trainer = Trainer(config, data)
+    advance(trainer, 8)
+    assert trainer.best is not None
+    best = {name: value.clone() for name, value in trainer.best["weights"].items()}
+    trainer.train_step()
+    assert same(trainer.best["weights"], best)
+
+
+def test_another_seed_is_another_training(tmp_path: Path, config: Config, data: ImageFolder) -> None:
+    states = []
+    for seed in (1, 2):
+        trainer = Trainer(load_config(small_config(tmp_path / "config.yaml", seed=seed)), data)
+        advance(trainer, 8)
+        states.append(trainer.state()["network"])
+    assert not same(*states)
+
+
+def test_every_picture_is_seen_once_in_each_epoch_and_in_another_order(config: Config, data: ImageFolder) -> None:
+    trainer = Trainer(config, data)
+    first = trainer._order()
+    trainer.epoch = 1
+    second = trainer._order()
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(60))
+    assert first.tolist() != second.tolist()
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_to_nothing(config: Config, data: ImageFolder) -> None:
+    trainer = Trainer(config, data)
+    rates = [trainer.learning_rate(step) for step in range(6 * 8)]
+    assert rates[:5] == pytest.approx([0.002, 0.004, 0.006, 0.008, 0.01])
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert 0 < rates[-1] < 0.0001
+
+
+def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path, data: ImageFolder) -> None:
+    path = small_config(
+        tmp_path / "config.yaml", optimisation={"patience_epochs": 2, "epochs": 99, "learning_rate": 1e-30}
+    )
+    trainer = Trainer(load_config(path), data)
+    while not trainer.done:
+        advance(trainer, 8)
+    assert trainer.epoch < 99
+    assert trainer.best is not None
+    assert trainer.epoch - trainer.best["epoch"] == 2
+
+
+def test_a_loss_that_is_no_number_stops_with_the_cause(tmp_path: Path, data: ImageFolder) -> None:
+    path = small_config(tmp_path / "config.yaml", optimisation={"learning_rate": 1e30, "warmup_steps": 0})
+    trainer = Trainer(load_config(path), data)
+    with pytest.raises(HealthError, match=r"the loss is (nan|inf) at step \d+") as caught:
+        advance(trainer, 48)
+    assert "learning rate" in caught.value.why
+    assert "lower optimisation.learning_rate" in caught.value.remedy
+    assert caught.value.exit_code == 7
+
+
+def test_evaluating_draws_nothing_and_changes_nothing(config: Config, data: ImageFolder) -> None:
+    trainer = Trainer(config, data)
+    advance(trainer, 3)
+    before = through_a_file(trainer.state())
+    evaluation = trainer.evaluate(data.test)
+    assert same(through_a_file(trainer.state()), before)
+    assert [sum(row) for row in evaluation.confusion] == [4, 4, 4]
+    assert trainer.evaluate(data.test) == evaluation
+
+
+def test_accuracy_is_the_diagonals_part() -> None:
+    assert Evaluation(loss=0.0, confusion=((3, 1), (0, 4))).accuracy == 7 / 8
+
+
+def test_without_augmentation_a_picture_stays_what_it_is() -> None:
+    pictures = torch.rand(5, 3, 16, 16)
+    still = Augmentation(rotation_degrees=0, shift_pixels=0, scale=0)
+    assert torch.allclose(augment(pictures, still), pictures, atol=1e-5)
+
+
+def test_augmentation_moves_no_further_than_it_is_told() -> None:
+    pictures = torch.zeros(200, 1, 17, 17)
+    pictures[:, :, 8, 8] = 1
+    moved = augment(pictures, Augmentation(rotation_degrees=0, shift_pixels=2, scale=0))
+    assert moved[:, :, 5:12, 5:12].sum() == pytest.approx(moved.sum().item())
+    assert not torch.allclose(moved[0], moved[1])
+    assert moved.min() >= 0
+
+
+@pytest.mark.parametrize("side", [8, 9, 31, 64])
+def test_the_network_takes_pictures_of_any_side(side: int) -> None:
+    network = SmallCnn(channels=3, classes=5, width=2, dropout=0.1)
+    assert network(torch.zeros(2, 3, side, side)).shape == (2, 5)
