@@ -109,7 +109,7 @@ def test_an_unknown_key_names_the_nearest_known_one(path: str, nearest: str) -> 
 
 def test_an_unknown_key_like_no_other_lists_the_known_ones() -> None:
     (problem,) = problems_of(text(modal__zzz=1))
-    assert problem.endswith("modal.zzz: unknown key; known here: workspace, environment, app, session")
+    assert problem.endswith("modal.zzz: unknown key; known here: workspace, environment, app, session, provider_arn")
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ from pydantic import Field, model_validator
 from trimtab.catalogue.fields import (
     AlertAddress,
     BucketName,
+    GithubId,
     GithubRepository,
     GitName,
     KmsKeyArn,
     ModalAppName,
     ModalWorkspaceId,
+    OidcProviderArn,
     OtherBucketName,
     Prefix,
     Region,
@@ -99,6 +101,17 @@ class Modal(Section):
     """The name of the Modal app."""
     session: SessionDuration = 3600.0
     """How long the credentials of a role last: 1 h to 12 h; the mount asks for new ones by itself."""
+    provider_arn: OidcProviderArn | None = None
+    """The identity provider for Modal which the account already has: it can have one only. Left out: one is made."""
+
+
+class PulumiState(Section):
+    """Where Pulumi keeps what it knows of the stacks: a bucket which already stands (PULUMI_BACKEND_URL)."""
+
+    bucket: OtherBucketName
+    """Its name; not the data bucket itself."""
+    prefix: Prefix
+    """Where in it."""
 
 
 class Github(Section):
@@ -106,15 +119,29 @@ class Github(Section):
 
     repository: GithubRepository
     """`OWNER/NAME`."""
+    owner_id: GithubId | None = None
+    """The owner's number: in the tokens of repositories made after 15 July 2026 (`gh api repos/OWNER/NAME`)."""
+    repository_id: GithubId | None = None
+    """The repository's number; both or neither. They keep out whoever takes over the name later."""
     branch: GitName | None = None
     """The branch that may deploy."""
     environment: GitName | None = None
     """The GitHub environment that may deploy; its own rules then say who."""
+    state: PulumiState | None = None
+    """What pull requests may read and the deploying workflow may write; left out: Pulumi's state is not in S3."""
+    provider_arn: OidcProviderArn | None = None
+    """The identity provider for GitHub which the account already has: it can have one only. Left out: one is made."""
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> Self:
         if (self.branch is None) == (self.environment is None):
             raise ValueError("name either branch or environment: exactly one of them may deploy")
+        return self
+
+    @model_validator(mode="after")
+    def _both_numbers_or_neither(self) -> Self:
+        if (self.owner_id is None) != (self.repository_id is None):
+            raise ValueError("name both owner_id and repository_id, or neither: GitHub's tokens hold both or neither")
         return self
 
 

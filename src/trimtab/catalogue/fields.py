@@ -6,7 +6,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from trimtab.units import MIB, parse_duration, parse_size
 
@@ -120,5 +120,7 @@ KmsKeyArn = Annotated[
     ),
 ]  # an alias may be pointed at another key behind our back
 GithubRepository = Annotated[str, _text(r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/[A-Za-z0-9._-]{1,100}$")]
+GithubId = Annotated[int, Field(ge=1)]
 GitName = Annotated[str, _text(r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}$")]  # no wildcard can slip into a trust policy
+OidcProviderArn = Annotated[str, _text(r"^arn:aws(-[a-z]+)*:iam::\d{12}:oidc-provider/[A-Za-z0-9./_-]{1,200}$")]
 AlertAddress = Annotated[str, _text(r"^[^@\s]{1,64}@[A-Za-z0-9.-]{1,180}\.[A-Za-z]{2,}$")]

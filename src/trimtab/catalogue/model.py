@@ -20,9 +20,12 @@ from trimtab.catalogue.fields import (
     Size,
     VariantName,
 )
+from trimtab.catalogue.lifecycle import lifecycle_problems
 from trimtab.catalogue.section import FROZEN, Section
 
 STACKS: Final[tuple[str, ...]] = ("dev", "prod")
+MODAL_HOST: Final = "oidc.modal.com"
+GITHUB_HOST: Final = "token.actions.githubusercontent.com"
 
 
 class Variant(Section):
@@ -120,6 +123,8 @@ def cross_problems(catalogue: Catalogue) -> Iterator[tuple[tuple[str, ...], str]
         ports.setdefault(service.port, name)
     yield from _overlaps(catalogue)
     yield from _bucket_problems(catalogue)
+    yield from lifecycle_problems(catalogue)
+    yield from _provider_problems(catalogue)
 
 
 def _overlaps(catalogue: Catalogue) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -136,6 +141,16 @@ def _bucket_problems(catalogue: Catalogue) -> Iterator[tuple[tuple[str, ...], st
     bucket = catalogue.bucket
     if bucket.kms_key is not None and bucket.kms_key.split(":")[3] != catalogue.aws.region:
         yield ("bucket", "kms_key"), f"lies in another region than aws.region ({catalogue.aws.region}): S3 refuses it"
-    logs = bucket.access_logs
-    if logs is not None and logs.bucket in {catalogue.bucket_name(stack) for stack in STACKS}:
+    ours = {catalogue.bucket_name(stack) for stack in STACKS}
+    if bucket.access_logs is not None and bucket.access_logs.bucket in ours:
         yield ("bucket", "access_logs", "bucket"), "is the data bucket itself: each log would cause another log"
+    state = catalogue.github.state if catalogue.github else None
+    if state is not None and state.bucket in ours:
+        yield ("github", "state", "bucket"), "is the data bucket itself: what makes the bucket cannot lie in it"
+
+
+def _provider_problems(catalogue: Catalogue) -> Iterator[tuple[tuple[str, ...], str]]:
+    for section, host in (("modal", MODAL_HOST), ("github", GITHUB_HOST)):
+        arn = getattr(getattr(catalogue, section), "provider_arn", None)
+        if arn is not None and arn.partition("/")[2] != host:
+            yield (section, "provider_arn"), f"is another issuer's: it must end in ':oidc-provider/{host}'"
