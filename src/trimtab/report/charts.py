@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from trimtab.report.model import RunReport, StepReport, TrainingReport
-from trimtab.units import format_duration, format_size
+from trimtab.units import MIB, format_duration, format_size
 
 _UNITS: Final = 1000
 _MOST_POINTS: Final = 400
 _MOST_TICKS: Final = 5
 _ROOM_ABOVE: Final = 1.08
+_SMALL_SHARE: Final = 0.2  # of the budget: a curve lower than that would be a flat line under it
+_SMALLEST_SCALE: Final = 64 * MIB  # what other programs write meanwhile is not blown up into a mountain
 _CLOCK_STEPS_S: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
 
 Point = tuple[float, float]
@@ -43,7 +45,10 @@ class Band:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskChart:
-    """Disk over time above what was used at the start: the measured area, what was planned, and the budget."""
+    """Disk over time above what was used at the start: the measured area, what was planned, and the budget.
+
+    `budget` is None where all the rest is so small that the budget's line is far above the picture.
+    """
 
     area: str
     line: str
@@ -51,7 +56,7 @@ class DiskChart:
     bands: tuple[Band, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    budget: Tick
+    budget: Tick | None
     peak: Tick
     peak_height: float
     description: str
@@ -105,9 +110,13 @@ def disk_chart(report: RunReport) -> DiskChart | None:
         return None
     planned = tuple(_planned(report.steps))
     peak_s, peak_bytes = max(samples, key=lambda sample: sample[1])
-    top = max(report.disk_budget_bytes, peak_bytes, *(height for _, height in planned), 1.0)
+    top = max(peak_bytes, *(height for _, height in planned), _SMALLEST_SCALE)
+    shows_budget = top >= _SMALL_SHARE * report.disk_budget_bytes
+    if shows_budget:
+        top = max(top, report.disk_budget_bytes)
     clock = _Scale(0.0, max(samples[-1][0], *(step.ended_s for step in report.steps), 0.1))
     disk = _Scale(min(0.0, *(used for _, used in samples)), top * _ROOM_ABOVE)
+    budget_text = format_size(report.disk_budget_bytes)
     curve = _path(_reduced(samples), clock, disk)
     floor, start, end = (
         _number(value) for value in (_y(disk, 0.0), _x(clock, samples[0][0]), _x(clock, samples[-1][0]))
@@ -130,11 +139,11 @@ def disk_chart(report: RunReport) -> DiskChart | None:
         ),
         x_ticks=_clock_ticks(clock),
         y_ticks=_size_ticks(disk),
-        budget=Tick(at=disk.percent(report.disk_budget_bytes), text=format_size(report.disk_budget_bytes)),
+        budget=Tick(at=disk.percent(report.disk_budget_bytes), text=budget_text) if shows_budget else None,
         peak=Tick(at=clock.percent(peak_s), text=format_size(peak_bytes)),
         peak_height=disk.percent(peak_bytes),
         description=f"Disk above the start, over {format_duration(clock.high)}: at most {format_size(peak_bytes)}, "
-        f"{format_duration(peak_s)} after the start; the budget is {format_size(report.disk_budget_bytes)}.",
+        f"{format_duration(peak_s)} after the start; the budget is {budget_text}.",
     )
 
 

@@ -56,11 +56,25 @@ def test_bands_follow_each_other_and_fill_the_clock(first_run: RunReport) -> Non
 def test_the_budget_is_in_the_picture_also_where_the_run_went_over_it(first_run: RunReport) -> None:
     disk = ((0.0, 0), (100.0, 9 * GIB), (200.0, 0))
     chart = chart_of(replace(first_run, disk=disk))
+    assert chart.budget is not None
     assert 0 < chart.budget.at < chart.peak_height < 100
+
+
+def test_a_small_run_is_drawn_on_a_scale_of_its_own_and_the_budget_is_not_in_it(second_run: RunReport) -> None:
+    disk = ((0.0, GIB), (3.0, GIB + 300 * MIB), (6.0, GIB + 100 * MIB))
+    chart = chart_of(replace(second_run, disk=disk))
+    assert chart.budget is None
+    assert chart.peak_height > 80
+    assert "the budget is 4.0 GiB" in chart.description
+
+
+def test_what_others_write_while_nothing_runs_stays_a_flat_line(second_run: RunReport) -> None:
+    assert chart_of(second_run).peak_height < 1
 
 
 def test_each_step_that_ran_is_planned_above_what_the_steps_before_it_keep(first_run: RunReport) -> None:
     chart = chart_of(first_run)
+    assert chart.budget is not None
     per_gib = chart.budget.at / 4
     heights = [(1000 - y) / 10 / per_gib * 1024 for _, y in corners(chart.planned)]
     assert [round(height) for height in heights[:3]] == [1400, 708, 868]
