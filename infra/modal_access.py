@@ -31,7 +31,7 @@ class ModalAccessArgs:
 class ModalAccess(pulumi.ComponentResource):
     """An OIDC provider for Modal and, for each job, a role that reads the job's data and writes its results.
 
-    Role names are generated (`modal-classifier-3f2a1b9`): a role that must be replaced is made before the old one
+    Role names are generated (`modal-JOB-3f2a1b9`): a role that must be replaced is made before the old one
     goes, which a fixed name forbids, and two stacks can share an account's role names. Nobody types them: whoever
     needs a role takes its ARN from the stack's outputs.
     """

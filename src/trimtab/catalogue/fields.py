@@ -27,7 +27,7 @@ def _check_prefix(value: str) -> str:
     if not value.endswith("/"):
         raise ValueError(f"must end in '/' ({value + '/'!r}): a prefix without it also matches its namesakes")
     if value.startswith("/") or "//" in value or any(part in (".", "..") for part in value.split("/")):
-        raise ValueError("must be a plain prefix such as 'datasets/digits/', without '.', '..', '//' or a leading '/'")
+        raise ValueError("must be a plain prefix such as 'datasets/birds/', without '.', '..', '//' or a leading '/'")
     if not re.fullmatch(r"[A-Za-z0-9!_.()/-]+", value):
         raise ValueError("may hold letters, digits and !_.()-/ only")
     return value
@@ -99,7 +99,7 @@ Prefix = Annotated[
     str,
     AfterValidator(_check_prefix),
     WithJsonSchema(
-        {"type": "string", "pattern": r"^((?!\.\.?/)[A-Za-z0-9!_.()-]+/)+$", "examples": ["datasets/digits/"]}
+        {"type": "string", "pattern": r"^((?!\.\.?/)[A-Za-z0-9!_.()-]+/)+$", "examples": ["datasets/birds/"]}
     ),
 ]
 ProjectPath = Annotated[

@@ -30,8 +30,8 @@ def train(*, job: str, on: str, label: str, catalogue: Path | None, dry_run: boo
 
     \b
     Examples:
-      trimtab train classifier
-      trimtab train classifier --label second-opinion
+      trimtab train NAME
+      trimtab train NAME --label second-opinion
     """
     project = find_project(catalogue)
     console = Console(as_json=as_json)
