@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal
@@ -116,16 +117,24 @@ class _Attempt:
         newest = store.newest_complete()
         self._saved_step = newest.step if newest else None
         if newest:
-            state = torch.load(newest.path / _STATE, weights_only=True)
-            check_same_origin(state, record, newest.path)
-            self._trainer.load(state)
-            if state["torch"] != str(torch.__version__):
-                self._say(
-                    f"warning: saved by torch {state['torch']}, this is {torch.__version__}: last bits may differ"
-                )
+            self._load(newest.path, record)
         self._resumed_from = self._saved_step
         self._record = record.with_attempt_begun(started=datetime.now(UTC), first_step=self._trainer.step)
         self._write_record()
+
+    def _load(self, checkpoint: Path, record: RunRecord) -> None:
+        try:
+            state = torch.load(checkpoint / _STATE, weights_only=True)
+            check_same_origin(state, record, checkpoint)
+            self._trainer.load(state)
+        except (KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+            raise UsageError(
+                f"{checkpoint} cannot be gone on from",
+                why=f"its checksums are right, but another version of this program wrote it ({type(error).__name__})",
+                remedy="go on with that version, or give another --run-id",
+            ) from error
+        if state["torch"] != str(torch.__version__):
+            self._say(f"warning: saved by torch {state['torch']}, this is {torch.__version__}: last bits may differ")
 
     def run(self) -> Result:
         """Train, save and record until the end or a stop."""

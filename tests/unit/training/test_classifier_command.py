@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from tests.support.training import small_config, small_folder
+from tests.support.training import final_state, small_config, small_folder
 from training.classifier.__main__ import main
 from training.classifier.network import SmallCnn
+from trimtab.storage.checkpoints import open_store
 from trimtab.storage.manifests import sha256_of
+from trimtab.storage.retention import Retention
 from trimtab.storage.runs import list_runs, read_run
 
 if TYPE_CHECKING:
@@ -201,6 +203,24 @@ def test_a_damaged_checkpoint_is_set_aside_with_a_word_and_the_one_before_is_use
     assert f"set aside {newest}.broken" in err
     assert json.loads(out)["resumed_from_step"] == 15
     assert json.loads(out)["artifacts"][0]["sha256"] == record.artifacts[0].sha256
+
+
+@pytest.mark.parametrize("missing", ["loss_sum", "network", "config_sha256"])
+def test_a_checkpoint_of_another_version_is_told_from_a_damaged_one(
+    tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    run(arguments, capsys)
+    (record,), _ = list_runs(tmp_path / "results")
+    directory = tmp_path / "results" / record.run_directory
+    (directory / "model.pt").unlink()
+    state = final_state(directory)
+    del state[missing]
+    with open_store(directory, run_id=record.run_id, retention=Retention()) as store:
+        store.save(99, {"state.pt": lambda stream: torch.save(state, stream)})
+    code, _, err = run(arguments, capsys)
+    assert code == 2
+    assert "another version of this program" in err
+    assert (directory / "step-000000099").is_dir()
 
 
 def test_signals_are_given_back_afterwards(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
