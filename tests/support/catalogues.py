@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import yaml
@@ -55,7 +56,12 @@ def catalogue(**changes: Any) -> Catalogue:
 
 def text(**changes: Any) -> str:
     """Return its text with values changed; a value of None takes the key out, a key that is not there is added."""
-    document = plain()
+    return yaml.safe_dump(plain(**changes), sort_keys=False)
+
+
+def plain(**changes: Any) -> dict[str, Any]:
+    """Return it as plain data, with values changed as `text` does."""
+    document: dict[str, Any] = copy.deepcopy(_PLAIN)
     for path, value in changes.items():
         *sections, key = path.split("__")
         section = document
@@ -65,10 +71,7 @@ def text(**changes: Any) -> str:
             del section[key]
         else:
             section[key] = value
-    return yaml.safe_dump(document, sort_keys=False)
-
-
-def plain() -> dict[str, Any]:
-    """Return it as plain data."""
-    document: dict[str, Any] = yaml.safe_load(TEXT)
     return document
+
+
+_PLAIN = yaml.safe_load(TEXT)

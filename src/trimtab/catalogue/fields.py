@@ -105,7 +105,7 @@ Prefix = Annotated[
 ProjectPath = Annotated[
     str,
     AfterValidator(_check_relative_path),
-    WithJsonSchema({"type": "string", "pattern": r"^(?!/)(?!\.?$)(?!(.*/)?\.\.(/|$))"}),
+    WithJsonSchema({"type": "string", "pattern": r"^(?!/)(?!(\.(/+|$))*$)(?!(.*/)?\.\.(/|$))"}),
 ]
 Region = Annotated[str, _text(r"^[a-z]{2}(-[a-z]+)+-\d$")]
 ModalAppName = Annotated[str, _text(r"^[A-Za-z0-9._-]{1,64}$")]  # longer or other characters: no OIDC token is issued
