@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.catalogue import Job
+from trimtab.errors import UsageError
 from trimtab.executor import Result, Say
 from trimtab.images.build import inputs_digest
 from trimtab.plan import Cost, Step
@@ -43,7 +44,14 @@ class DatasetHandler:
         self._bucket = bucket
 
     def preflight(self, action: PushData) -> None:
-        """Nothing can be told before the source runs."""
+        """Refuse a source that is not there. Raises UsageError."""
+        module = self._project.root.joinpath(*self._project.catalogue.jobs[action.job].source.split("."))
+        if not module.with_suffix(".py").is_file() and not (module / "__main__.py").is_file():
+            raise UsageError(
+                f"the data of job {action.job} cannot be laid out",
+                why=f"{module}.py does not exist",
+                remedy=f"write it, or mend jobs.{action.job}.source in trimtab.yaml",
+            )
 
     def finished(self, action: PushData) -> Result | None:
         """Return the data set when the bucket's manifest is that of exactly what was laid out here."""

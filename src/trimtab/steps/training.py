@@ -56,8 +56,15 @@ class TrainingHandler:
         self._results = project.state / "results"
 
     def preflight(self, action: Train) -> None:
-        """Refuse a job whose configuration is not there. Raises UsageError."""
+        """Refuse a job whose program or configuration is not there. Raises UsageError."""
         job = self._job(action)
+        program = self._project.root / "training" / action.job / "__main__.py"
+        if not program.is_file():
+            raise UsageError(
+                f"job {action.job} cannot be run",
+                why=f"{program} does not exist",
+                remedy=f"write it as docs/training.md says, or take jobs.{action.job} out of trimtab.yaml",
+            )
         if not (self._project.root / job.config).is_file():
             raise UsageError(
                 f"job {action.job} has no configuration",
