@@ -12,8 +12,10 @@ sys.path.insert(0, str(ROOT))  # Pulumi runs this file by itself, from infra/
 from infra.program import declare  # noqa: E402 - needs the path above
 from trimtab.catalogue import load_catalogue  # noqa: E402
 from trimtab.errors import TrimtabError  # noqa: E402
+from trimtab.project import current_commit  # noqa: E402
 
 try:
-    declare(load_catalogue(Path(os.environ.get("TRIMTAB_CATALOGUE") or ROOT / "trimtab.yaml")), pulumi.get_stack())
+    catalogue = load_catalogue(Path(os.environ.get("TRIMTAB_CATALOGUE") or ROOT / "trimtab.yaml"))
+    declare(catalogue, pulumi.get_stack(), commit=os.environ.get("TRIMTAB_COMMIT") or current_commit(ROOT))
 except TrimtabError as error:
     raise pulumi.RunError(str(error)) from error

@@ -114,7 +114,9 @@ def test_up_makes_everything_and_a_second_up_changes_nothing_and_says_so(shell: 
     first = shell.run("up")
     assert len(first["changes"]) == RESOURCES
     assert first["outputs"]["bucket"] == BUCKET
-    assert first["outputs"]["modal_role_arns"]["tides"].startswith("arn:aws:iam::123456789012:role/modal-tides-")
+    assert first["outputs"]["modal_role_arns"]["tides"].startswith(
+        "arn:aws:iam::123456789012:role/harbour/dev/jobs/modal-tides-"
+    )
     second = shell.run("up")
     assert second["changes"] == []
     assert "nothing was changed" in second["stderr"]
@@ -136,7 +138,7 @@ def test_the_bucket_is_what_was_declared(shell: Shell) -> None:
 
 def test_what_the_embedded_aws_does_not_evaluate_is_said_each_time(shell: Shell) -> None:
     for document in (shell.run("preview"), shell.run("up"), shell.run("up"), shell.run("outputs")):
-        assert len(document["notes"]) == 2
+        assert len(document["notes"]) == 4
         for note in document["notes"]:
             assert note in document["stderr"]
 

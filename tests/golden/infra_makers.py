@@ -60,7 +60,7 @@ def _policies() -> str:
         {
             "modal_trust": policies.modal_trust(_PROVIDER_ARN, catalogue().modal),
             "job_access": policies.job_access(_BUCKET_ARN, data="datasets/tides/", results="results/tides/"),
-            "tls_only": policies.tls_only(_BUCKET_ARN),
+            "bucket_access": policies.bucket_access(_BUCKET_ARN),
         }
     )
 

@@ -15,10 +15,12 @@ def test_each_condition_that_is_dropped_is_said_and_nothing_else_is(stack_of: St
     _, notes = declared(stack_of("dev"))
     assert [note.partition(":")[0] for note in notes] == [
         "data-policy, statement TlsOnly",
+        "data-policy, statement NoOtherEncryption",
+        "data-policy, statement NoKeysOfCustomers",
         "modal-tides-access, statement ListOwnPrefixes",
     ]
     assert "aws:SecureTransport" in notes[0]
-    assert "s3:prefix" in notes[1]
+    assert "s3:prefix" in notes[-1]
 
 
 def test_a_policy_loses_its_conditions_only(stack_of: StackOf) -> None:
