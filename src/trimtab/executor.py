@@ -98,24 +98,28 @@ class Executor:
         """Run every step that is not finished. Raises what the first failing step raises."""
         for step in plan.steps:
             self._handler(step).preflight(step.action)
-        self._require_room(plan)
+        standing = {step.name: self._finished(step) for step in plan.steps}
+        self._require_room([step.predicted for step in plan.steps if standing[step.name] is None])
         outcomes: list[StepOutcome] = []
         with Meter(self._watched) as meter:
             origin_s = meter.samples[0].at_s
-            outcomes.extend(self._run_step(step, meter, run, origin_s) for step in plan.steps)
+            for step in plan.steps:
+                # What was seen before the first step ran still stands; what a step did may have changed it.
+                has_run = any(outcome.outcome == "done" for outcome in outcomes)
+                finished = self._finished(step) if has_run else standing[step.name]
+                outcomes.append(self._run_step(step, finished, meter, run, origin_s))
         disk = tuple((sample.at_s - origin_s, sample.used_bytes) for sample in meter.samples)
         return RunRecord(run=run, outcomes=tuple(outcomes), disk=disk)
 
-    def _run_step(self, step: Step, meter: Meter, run: str, origin_s: float) -> StepOutcome:
-        handler = self._handler(step)
+    def _run_step(self, step: Step, finished: Result | None, meter: Meter, run: str, origin_s: float) -> StepOutcome:
         start = meter.sample()
         outcome: Outcome = "already done"
         measured: Cost | None = None
-        result = handler.finished(step.action)
+        result = finished
         if result is None:
             try:
                 with self._console.step(step.title) as say:
-                    result = handler.run(step.action, say)
+                    result = self._handler(step).run(step.action, say)
             except BaseException as error:
                 measured = meter.cost_since(start)
                 failure = {"error": f"{type(error).__name__}: {error}"}
@@ -148,9 +152,8 @@ class Executor:
                 raise full from error
             raise
 
-    def _require_room(self, plan: Plan) -> None:
+    def _require_room(self, left: list[Cost]) -> None:
         """Refuse when a watched file system has less room than the unfinished steps need."""
-        left = [step.predicted for step in plan.steps if self._handler(step).finished(step.action) is None]
         need = peak_of(left)
         for folder in self._watched:
             free = free_bytes(folder)
@@ -160,6 +163,9 @@ class Executor:
                     why=f"the steps that are left need {format_size(need)} at their peak; {format_size(free)} is free",
                     remedy=f"free {format_size(need - free)} there, or move it to a larger disk",
                 )
+
+    def _finished(self, step: Step) -> Result | None:
+        return self._handler(step).finished(step.action)
 
     def _handler(self, step: Step) -> Handler:
         return self._handlers[type(step.action)]

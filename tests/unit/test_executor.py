@@ -80,6 +80,14 @@ def test_a_second_run_repeats_nothing(carry_out: CarryOut, handler: RecordingHan
     handler.calls.clear()
     carry_out(plan_of("a", "b"))
     assert handler.ran == []
+    assert handler.calls == ["preflight a", "preflight b", "finished a?", "finished b?"]
+
+
+def test_what_a_step_undoes_is_done_again(carry_out: CarryOut, handler: RecordingHandler) -> None:
+    handler.done["b"] = {"made": "earlier"}
+    handler.does["a"] = lambda _say: handler.done.pop("b")
+    carry_out(plan_of("a", "b"))
+    assert handler.ran == ["a", "b"]
 
 
 def test_a_failure_stops_the_run_is_written_down_and_raised_as_it_is(
