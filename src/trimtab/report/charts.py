@@ -11,26 +11,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from trimtab.report.axes import (
+    Point,
+    Scale,
+    Tick,
+    clock_ticks,
+    epoch_ticks,
+    float_ticks,
+    path_of,
+    round_step,
+    size_ticks,
+    x_of,
+    y_of,
+)
 from trimtab.report.model import RunReport, StepReport, TrainingReport
 from trimtab.units import MIB, format_duration, format_size
 
-_UNITS: Final = 1000
 _MOST_POINTS: Final = 400
-_MOST_TICKS: Final = 5
 _ROOM_ABOVE: Final = 1.08
 _SMALL_SHARE: Final = 0.2  # of the budget: a curve lower than that would be a flat line under it
 _SMALLEST_SCALE: Final = 64 * MIB  # what other programs write meanwhile is not blown up into a mountain
-_CLOCK_STEPS_S: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
-
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
-    """A place on an axis, in percent, and what stands there."""
-
-    at: float
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,20 +84,6 @@ class EpochChart:
     description: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """Maps values from `low` to `high` onto 0 to 1."""
-
-    low: float
-    high: float
-
-    def share(self, value: float) -> float:
-        return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.0
-
-    def percent(self, value: float) -> float:
-        return round(100 * self.share(value), 2)
-
-
 def disk_above_start(report: RunReport) -> tuple[Point, ...]:
     """Return the samples as (seconds since the start, bytes above the first sample)."""
     return tuple((at_s, float(used - report.disk[0][1])) for at_s, used in report.disk)
@@ -114,18 +100,16 @@ def disk_chart(report: RunReport) -> DiskChart | None:
     shows_budget = top >= _SMALL_SHARE * report.disk_budget_bytes
     if shows_budget:
         top = max(top, report.disk_budget_bytes)
-    clock = _Scale(0.0, max(samples[-1][0], *(step.ended_s for step in report.steps), 0.1))
-    disk = _Scale(min(0.0, *(used for _, used in samples)), top * _ROOM_ABOVE)
+    clock = Scale(0.0, max(samples[-1][0], *(step.ended_s for step in report.steps), 0.1))
+    disk = Scale(min(0.0, *(used for _, used in samples)), top * _ROOM_ABOVE)
     budget_text = format_size(report.disk_budget_bytes)
-    curve = _path(_reduced(samples), clock, disk)
-    floor, start, end = (
-        _number(value) for value in (_y(disk, 0.0), _x(clock, samples[0][0]), _x(clock, samples[-1][0]))
-    )
+    curve = path_of(_reduced(samples), clock, disk)
+    floor, start, end = y_of(disk, 0.0), x_of(clock, samples[0][0]), x_of(clock, samples[-1][0])
     return DiskChart(
         area=f"M{start},{floor}L{curve[1:]}L{end},{floor}Z",
         line=curve,
         planned="".join(
-            f"M{_number(_x(clock, step.started_s))},{_number(_y(disk, height))}H{_number(_x(clock, step.ended_s))}"
+            f"M{x_of(clock, step.started_s)},{y_of(disk, height)}H{x_of(clock, step.ended_s)}"
             for step, height in planned
         ),
         bands=tuple(
@@ -137,8 +121,8 @@ def disk_chart(report: RunReport) -> DiskChart | None:
             )
             for number, step in enumerate(report.steps, start=1)
         ),
-        x_ticks=_clock_ticks(clock),
-        y_ticks=_size_ticks(disk),
+        x_ticks=clock_ticks(clock),
+        y_ticks=size_ticks(disk),
         budget=Tick(at=disk.percent(report.disk_budget_bytes), text=budget_text) if shows_budget else None,
         peak=Tick(at=clock.percent(peak_s), text=format_size(peak_bytes)),
         peak_height=disk.percent(peak_bytes),
@@ -166,15 +150,15 @@ def _epoch_chart(
     if not heights:
         return None
     epochs = [epoch for points in values.values() for epoch, _ in points]
-    x = _Scale(min(epochs), max(epochs))
-    step = _step_of(max(heights) - min(heights))
+    x = Scale(min(epochs), max(epochs))
+    step = round_step(max(heights) - min(heights))
     low = 0.0 if kind == "loss" else math.floor(min(heights) / step) * step
-    y = _Scale(low, max(math.ceil(max(heights) / step) * step, low + step))
+    y = Scale(low, max(math.ceil(max(heights) / step) * step, low + step))
     series = tuple(
         Series(
             name=name.replace("_", " "),
             colour=prefixes.index(_prefix(name)),
-            path=_path(points, x, y),
+            path=path_of(points, x, y),
             last=f"{points[-1][1]:.4f}",
         )
         for name, points in values.items()
@@ -184,8 +168,8 @@ def _epoch_chart(
     return EpochChart(
         title=f"{kind} per epoch",
         series=series,
-        x_ticks=_epoch_ticks(x),
-        y_ticks=_float_ticks(y),
+        x_ticks=epoch_ticks(x),
+        y_ticks=float_ticks(y),
         kept=Tick(at=x.percent(kept), text=f"epoch {kept} kept") if isinstance(kept, int) and kept in epochs else None,
         description=f"{kind} over {len(training.epochs)} epochs; at the end: "
         + ", ".join(f"{one.name} {one.last}" for one in series),
@@ -222,69 +206,3 @@ def _values(name: str, epochs: Iterable[tuple[int, Mapping[str, float]]]) -> tup
 
 def _prefix(name: str) -> str:
     return name.partition("_")[0]
-
-
-def _x(scale: _Scale, value: float) -> float:
-    return _UNITS * scale.share(value)
-
-
-def _y(scale: _Scale, value: float) -> float:
-    return _UNITS * (1 - scale.share(value))
-
-
-def _number(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
-
-
-def _path(points: Iterable[Point], x: _Scale, y: _Scale) -> str:
-    corners = [f"{_number(_x(x, at))},{_number(_y(y, value))}" for at, value in points]
-    return "M" + "L".join(corners) + ("h0" if len(corners) == 1 else "")  # a round cap shows a lone point
-
-
-def _size_ticks(scale: _Scale) -> tuple[Tick, ...]:
-    step = 1.0
-    while (scale.high - scale.low) / step > _MOST_TICKS:
-        step *= 2
-    return tuple(Tick(at=scale.percent(at), text=_round_size(at)) for at in _multiples(step, scale))
-
-
-def _round_size(size_bytes: float) -> str:
-    return "0" if size_bytes == 0 else format_size(size_bytes).replace(".0 ", " ")
-
-
-def _float_ticks(scale: _Scale) -> tuple[Tick, ...]:
-    step = _step_of(scale.high - scale.low)
-    return tuple(Tick(at=scale.percent(at), text=f"{at:.6g}") for at in _multiples(step, scale))
-
-
-def _epoch_ticks(scale: _Scale) -> tuple[Tick, ...]:
-    step = max(1.0, _step_of(scale.high - scale.low))
-    marks = sorted({scale.low, *(at for at in _multiples(step, scale) if at - scale.low >= step / 2)})
-    return tuple(Tick(at=scale.percent(at), text=f"{at:.0f}") for at in marks)
-
-
-def _clock_ticks(scale: _Scale) -> tuple[Tick, ...]:
-    step = next((step for step in _CLOCK_STEPS_S if scale.high / step <= _MOST_TICKS), 86400.0)
-    return tuple(Tick(at=scale.percent(at), text=_clock(at, step)) for at in _multiples(step, scale))
-
-
-def _clock(seconds: float, step: float) -> str:
-    if seconds == 0:
-        return "0"
-    if step < 15:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d} h" if step >= 900 else f"{minutes}:{rest:02d}"
-
-
-def _step_of(span: float) -> float:
-    """Return the smallest of 1, 2, 5, 10, ... (times a power of ten) that divides a span into a few parts."""
-    if span <= 0:
-        return 0.1
-    power = 10.0 ** math.floor(math.log10(span / _MOST_TICKS))
-    return next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= _MOST_TICKS)
-
-
-def _multiples(step: float, scale: _Scale) -> list[float]:
-    first, last = math.ceil(scale.low / step - 1e-9), math.floor(scale.high / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]
