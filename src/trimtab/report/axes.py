@@ -84,7 +84,8 @@ def epoch_ticks(scale: Scale) -> tuple[Tick, ...]:
 
 def clock_ticks(scale: Scale) -> tuple[Tick, ...]:
     """Return a tick at each round time, in seconds, minutes or hours by the length of the run."""
-    step = next((step for step in _CLOCK_STEPS_S if scale.high / step <= _MOST_TICKS), 86400.0)
+    days = 86400.0 * max(1, math.ceil(scale.high / 86400 / _MOST_TICKS))
+    step = next((step for step in _CLOCK_STEPS_S if scale.high / step <= _MOST_TICKS), days)
     return tuple(Tick(at=scale.percent(at), text=_clock(at, step)) for at in _multiples(step, scale))
 
 
