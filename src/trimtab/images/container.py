@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -190,14 +191,11 @@ def port_is_taken(port: int) -> str | None:
 def _holder_of(port: int) -> str:
     import psutil
 
-    for connection in psutil.net_connections("tcp"):
-        if (
-            connection.status == psutil.CONN_LISTEN
-            and connection.laddr
-            and connection.laddr[1] == port
-            and connection.pid
-        ):
-            return f": {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    with suppress(psutil.Error):  # other people's programs are not told to everybody, and one may end meanwhile
+        for connection in psutil.net_connections("tcp"):
+            is_it = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr[1] == port
+            if is_it and connection.pid:
+                return f": {psutil.Process(connection.pid).name()} (process {connection.pid})"
     return ""
 
 
