@@ -42,7 +42,7 @@ def report_of(project: Project, record: RunRecord, verdicts: tuple[Verdict, ...]
         trainings=tuple(_training(project, o) for o in record.outcomes if isinstance(o.step.action, Train)),
         bucket=str(provisioned.get("bucket", "")),
         roles=dict(provisioned.get("roles", {})),
-        not_proven=NOT_PROVEN,
+        not_proven=(*NOT_PROVEN, *provisioned.get("notes", ())),
     )
 
 
@@ -73,7 +73,7 @@ def _service(project: Project, record: RunRecord, outcome: StepOutcome) -> Servi
         over_base_bytes=built["over_base_bytes"],
         budget_bytes=built["budget_bytes"],
         picture=project.root / golden["picture"],
-        answer={**golden["answer"]["picture"], "detections": golden["answer"]["detections"]},
+        answer=golden["answer"],
     )
 
 
