@@ -20,7 +20,7 @@ from trimtab.steps.image import BuildImage, ImageHandler
 if TYPE_CHECKING:
     from docker import DockerClient
 
-pytestmark = [pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.xdist_group("engine")
 
 
 def silent(_line: str) -> None:

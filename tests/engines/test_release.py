@@ -44,7 +44,7 @@ from trimtab.steps.service import Serve, ServiceHandler
 if TYPE_CHECKING:
     from docker import DockerClient
 
-pytestmark = [pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.xdist_group("engine")
 
 NEVER_HEALTHY = ("unhealthy", "starting")
 MODES = ("good", "better", "unhealthy", "starting", "crashing", "wrong", "refusing")
