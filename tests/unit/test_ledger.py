@@ -160,8 +160,10 @@ def test_a_writer_that_is_killed_harms_no_line_but_its_own(path: Path) -> None:
     process = writer(path, "k", size=200_000, count=10_000)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
-    time.sleep(0.3)
-    process.kill()
+    deadline = time.monotonic() + 30
+    while not Ledger(path).entries() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()  # while it writes one of the next
     process.communicate(timeout=10)
     before = Ledger(path).entries()
     Ledger(path).append(entry("after"))
