@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.cost.ledger import Entry, Ledger, Outcome, entry_of
@@ -83,6 +83,7 @@ def test_the_most_is_taken_of_each_part_by_itself(path: Path) -> None:
     assert ledger.measured() == {"build": Cost(peak_bytes=9, kept_bytes=2, memory_bytes=None, wall_s=4, usd=1)}
 
 
+@settings(max_examples=30)  # each waits for the disk twice
 @given(torn_at=st.integers(1, 150))
 def test_a_line_that_a_killed_writer_left_torn_costs_only_itself(
     tmp_path_factory: pytest.TempPathFactory, torn_at: int
