@@ -21,6 +21,7 @@ import pytest
 import requests
 
 from trimtab.catalogue import Catalogue, load_catalogue
+from trimtab.emulation import aws
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.xdist_group("engine"), pytest.mark.timeout(900)]
@@ -172,11 +173,19 @@ def test_the_page_holds_its_pictures(first: dict[str, Any]) -> None:
     assert "yolo-combined" in page
 
 
-def test_checkpoints_lie_in_a_dated_directory_and_in_the_bucket(first: dict[str, Any]) -> None:
+def test_checkpoints_lie_in_a_dated_directory_and_in_the_bucket(way: Way, first: dict[str, Any]) -> None:
     result = step(first, "train")["result"]
     directory = Path(result["checkpoints"])
     time.strptime(directory.parent.name, "%Y-%m-%d")
     assert result["bucket"].endswith(f"{directory.parent.name}/{directory.name}/")
+    bucket, _, prefix = result["bucket"].removeprefix("s3://").partition("/")
+    running = aws.status(way.state / "aws")
+    assert running is not None
+    listed = running.operator_client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)
+    assert any(item["Key"].endswith("/model.pt") for item in listed["Contents"])
+    job = way.catalogue.jobs["classifier"]
+    record = running.operator_client("s3").get_object(Bucket=bucket, Key=f"{job.results}runs/{result['run_id']}.json")
+    assert json.loads(record["Body"].read())["final"]["test_accuracy"] == result["test_accuracy"]
 
 
 def test_the_table_names_every_step_and_where_things_are(way: Way, first: dict[str, Any]) -> None:
@@ -196,8 +205,6 @@ def test_status_says_what_serves(way: Way, first: dict[str, Any]) -> None:
 
 
 def test_an_embedded_aws_that_died_is_provisioned_and_filled_again(way: Way, first: dict[str, Any]) -> None:
-    from trimtab.emulation import aws
-
     assert aws.stop(way.state / "aws")
     document = way.document("--local")
     outcomes = {item["step"].split(":")[0]: item["outcome"] for item in document["steps"]}

@@ -101,11 +101,11 @@ class DatasetHandler:
 
 
 def _digest_of(folder: Path) -> str:
-    """Return the digest that a manifest of this folder has."""
+    """Return the digest that a manifest of this folder has: names with a leading dot are never pushed."""
     return digest(
         sorted(
             FileEntry(path=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size, sha256=sha256_of(path))
             for path in folder.rglob("*")
-            if path.is_file()
+            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         )
     )

@@ -18,7 +18,7 @@ from trimtab.plan import Cost, Step
 from trimtab.process import Command, Runner
 from trimtab.project import Project, current_commit
 from trimtab.storage.bucket import BucketAccess, manifest_or_none
-from trimtab.storage.objects import Place
+from trimtab.storage.objects import Place, explained
 from trimtab.units import MIB
 
 if TYPE_CHECKING:
@@ -118,6 +118,13 @@ class TrainingHandler:
         destination = self._destination(action, record)
         say(f"writing s3://{self._bucket.name}/{destination} as {role}")
         push(client, self._results / record.run_directory, self._place(destination, role))
+        registry = self._place(f"{job.results}runs/", role)
+        with explained("writing to", registry):
+            client.put_object(
+                Bucket=registry.bucket,
+                Key=f"{registry.prefix}{run_id}.json",
+                Body=(self._results / "runs" / f"{run_id}.json").read_bytes(),
+            )
         return self._result(action, record)
 
     def _place(self, prefix: str, role: str = "the operator") -> Place:
