@@ -6,10 +6,11 @@ it is about to be, and after that it is done; a run that is killed between the t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from infra.difference import Difference, differences
 from infra.kinds import Clients, kind_of
 from infra.kinds.s3 import is_empty
 from infra.stack_state import Held, StackState
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 
 BUCKET_TYPE = "aws:s3/bucket:Bucket"
 
+Key = tuple[str, str]
 Say = Callable[[str], None]
 Save = Callable[[StackState], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """A resource as the embedded AWS is to hold it."""
+    """A resource as the embedded AWS is to hold it. `ignored`: what stays as it was made, as `tags.commit`."""
 
     type: str
     id: str
@@ -35,6 +37,7 @@ class Declared:
     wanted: Mapping[str, Any]
     protect: bool
     retain_on_delete: bool
+    ignored: tuple[str, ...] = ()
 
     def held(self, *, settled: bool) -> Held:
         """Return its line in the stack's state."""
@@ -56,7 +59,7 @@ class Change:
     type: str
     id: str
     name: str
-    fields: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
     declared: Declared | None = field(default=None, repr=False)
 
     def as_document(self) -> dict[str, Any]:
@@ -66,7 +69,8 @@ class Change:
             "type": self.type,
             "name": self.name,
             "id": self.id,
-            "fields": list(self.fields),
+            "fields": sorted({item.field.partition(".")[0].partition("[")[0] for item in self.differences}),
+            "differences": [item.as_document() for item in self.differences],
         }
 
 
@@ -87,6 +91,7 @@ def declared(graph: Graph) -> tuple[tuple[Declared, ...], tuple[str, ...]]:
                 wanted=wanted,
                 protect=resource.protect,
                 retain_on_delete=resource.retain_on_delete,
+                ignored=resource.ignore_changes,
             )
         )
     return tuple(resources), tuple(notes)
@@ -109,15 +114,56 @@ def plan_changes(resources: Sequence[Declared], state: StackState, clients: Clie
             raise UsageError(
                 f"{item.id} is there already, and this stack did not make it",
                 why=f"{item.name} ({item.type}) would take over what another stack or program holds",
-                remedy="destroy the other stack first, or give this one an embedded AWS of its own (--state-dir)",
+                remedy=f"adopt it, knowingly: trimtab infra import --embedded --resource {item.name}; or destroy the "
+                "other stack first, or give this one an embedded AWS of its own (--state-dir of infra.embedded)",
             )
-        fields = _different(item, actual)
-        if fields:
+        kept = replace(item, wanted=_with_ignored(item, actual))
+        found = tuple(_different(kept, actual))
+        if found:
             changes.append(
-                Change(action="update", type=item.type, id=item.id, name=item.name, fields=fields, declared=item)
+                Change(action="update", type=item.type, id=item.id, name=item.name, differences=found, declared=kept)
             )
     wanted = {(item.type, item.id) for item in resources}
-    return (*changes, *removals(held for held in state.held if held.key not in wanted))
+    strays = () if clients is None else additions(wanted, known, clients)
+    return (*changes, *strays, *removals(held for held in state.held if held.key not in wanted))
+
+
+def additions(owners: Iterable[Key], known: Iterable[Key], clients: Clients) -> tuple[Change, ...]:
+    """Return what takes away the rights that somebody hung onto a role of ours, beside those that we know of."""
+    owners = {*owners}
+    known = {*owners, *known}
+    return tuple(
+        Change(action="delete", type=type_, id=id_, name="(not declared)")
+        for owner_type, owner in sorted(owners)
+        for type_, id_ in kind_of(owner_type).parts(clients, owner)
+        if (type_, id_) not in known
+    )
+
+
+def adopt(names: Sequence[str], resources: Sequence[Declared], state: StackState, clients: Clients) -> StackState:
+    """Return the state with declared resources in it that another made. Changes nothing on AWS.
+
+    Raises UsageError for a name that is not declared, and for what is not there.
+    """
+    known = {held.key for held in state.held}
+    by_name = {item.name: item for item in resources if not kind_of(item.type).is_setting}
+    for name in names:
+        item = by_name.get(name)
+        if item is None:
+            raise UsageError(
+                f"{name} is nothing that can be adopted",
+                why=f"the program declares {', '.join(by_name)}; settings and rights follow the resource they are of",
+                remedy="name one of them: --resource NAME",
+            )
+        if kind_of(item.type).read(clients, item.id) is None:
+            raise UsageError(
+                f"there is no {item.id} to adopt",
+                why=f"{item.name} ({item.type}) does not exist on the embedded AWS",
+                remedy="check its name in trimtab.yaml; trimtab infra up --embedded makes what does not exist yet",
+            )
+        if (item.type, item.id) not in known:
+            state = state.with_held(item.held(settled=True))
+    return state
 
 
 def removals(held: Iterable[Held]) -> tuple[Change, ...]:
@@ -144,7 +190,8 @@ def refuse(changes: Iterable[Change], state: StackState, clients: Clients, *, wi
             raise UsageError(
                 f"the bucket {change.id} is not empty, so nothing was changed",
                 why="a versioned bucket is deleted only when it holds no version of any object",
-                remedy="keep it, or delete its data too: `trimtab infra destroy --embedded --with-data`",
+                remedy="keep it, or delete its data too: "
+                f"trimtab infra destroy --embedded --with-data --confirm {change.id}",
             )
 
 
@@ -153,7 +200,6 @@ def apply(changes: Iterable[Change], state: StackState, clients: Clients, *, sav
     from botocore.exceptions import BotoCoreError, ClientError
 
     for change in changes:
-        say(f"{change.action} {change.name} ({change.id})")
         try:
             state = _do(change, state, clients, save)
         except (ClientError, BotoCoreError) as error:
@@ -162,6 +208,7 @@ def apply(changes: Iterable[Change], state: StackState, clients: Clients, *, sav
                 why=str(error),
                 remedy="run the same command again: it goes on from here; after `trimtab down` it starts afresh",
             ) from error
+        say(f"done: {change.action} {change.name} ({change.id})")
     return state
 
 
@@ -176,12 +223,11 @@ def _do(change: Change, state: StackState, clients: Clients, save: Save) -> Stac
         return state
     save(state.with_held(item.held(settled=False)))
     (kind.create if change.action == "create" else kind.update)(clients, item.id, item.wanted)
-    actual = kind.read(clients, item.id) or {}
-    fields = _different(item, actual)
-    if fields:
+    found = tuple(_different(item, kind.read(clients, item.id) or {}))
+    if found:
         raise ProgramError(
             f"the embedded AWS does not hold {item.name} as it is declared",
-            why="; ".join(f"{key} is {actual.get(key)!r}, not {item.wanted[key]!r}" for key in fields),
+            why="; ".join(f"{one.field} is {one.there!r}, not {one.declared!r}" for one in found),
             remedy=f"teach infra/kinds/ this part of {item.type}",
         )
     state = state.with_held(item.held(settled=True))
@@ -189,5 +235,18 @@ def _do(change: Change, state: StackState, clients: Clients, save: Save) -> Stac
     return state
 
 
-def _different(item: Declared, actual: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(key for key, value in item.wanted.items() if actual.get(key) != value)
+def _different(item: Declared, actual: Mapping[str, Any]) -> Iterator[Difference]:
+    wanted = kind_of(item.type).visible(item.wanted)
+    for key in wanted:
+        yield from differences(key, wanted[key], actual.get(key))
+
+
+def _with_ignored(item: Declared, actual: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is wanted, with the parts that stay as they were made as they are there."""
+    wanted = dict(item.wanted)
+    for path in item.ignored:
+        key, _, inner = path.partition(".")
+        if key in wanted and key in actual:
+            there = {inner: actual[key][inner]} if inner in actual[key] else {}
+            wanted[key] = {name: value for name, value in wanted[key].items() if name != inner} | there
+    return wanted

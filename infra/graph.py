@@ -39,6 +39,7 @@ class Resource:
     dependencies: tuple[str, ...]
     protect: bool
     retain_on_delete: bool
+    ignore_changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +139,7 @@ class _Monitor(mocks.MockMonitor):
                     dependencies=tuple(sorted(request.dependencies)),
                     protect=request.protect,
                     retain_on_delete=request.retainOnDelete,
+                    ignore_changes=tuple(request.ignoreChanges),
                 )
             )
         return response

@@ -21,9 +21,30 @@ def pulumi_preview_argv(program: str, stack: str) -> tuple[str, ...]:
     return (program, "preview", "--stack", stack, "--json", "--non-interactive", "--cwd", str(_DIRECTORY))
 
 
+def pulumi_refresh_argv(program: str, stack: str) -> tuple[str, ...]:
+    """Return the command that shows, as JSON, what is no longer as the state has it; it writes nothing."""
+    return (
+        program, "refresh", "--preview-only", "--stack", stack, "--json",
+        "--non-interactive", "--cwd", str(_DIRECTORY),
+    )  # fmt: skip
+
+
 def pulumi_up_argv(program: str, stack: str) -> tuple[str, ...]:
-    """Return the command that applies the program."""
-    return _pulumi_apply_argv(program, "up", stack)
+    """Return the command that applies the program, to what is there and not to what the state remembers."""
+    return (*_pulumi_apply_argv(program, "up", stack), "--refresh")
+
+
+def pulumi_provider_argv(program: str, stack: str) -> tuple[str, ...]:
+    """Return the command that puts the program's provider, and nothing else, into a state that has none yet."""
+    return (*_pulumi_apply_argv(program, "up", stack), "--target", "**::pulumi:providers:aws::aws")
+
+
+def pulumi_import_argv(program: str, stack: str, file: str) -> tuple[str, ...]:
+    """Return the command that takes what a file lists into the state, protected; it changes nothing on AWS."""
+    return (
+        program, "import", "--file", file, "--stack", stack, "--yes", "--skip-preview", "--protect=true",
+        "--generate-code=false", "--color", "never", "--non-interactive", "--cwd", str(_DIRECTORY),
+    )  # fmt: skip
 
 
 def pulumi_destroy_argv(program: str, stack: str) -> tuple[str, ...]:

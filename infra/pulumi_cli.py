@@ -10,17 +10,27 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from infra.outcome import Outcome, answer, parse_arguments
+from infra.adoption import import_document, provider_urn
+from infra.data_loss import require_confirmation
+from infra.difference import differences
+from infra.kinds import Clients
+from infra.kinds.s3 import empty, is_empty
+from infra.outcome import Outcome, answer, drift_failure, parse_arguments, say_changes
 from infra.pulumi_argv import (
     pulumi_destroy_argv,
     pulumi_export_argv,
+    pulumi_import_argv,
     pulumi_outputs_argv,
     pulumi_preview_argv,
+    pulumi_provider_argv,
+    pulumi_refresh_argv,
     pulumi_select_argv,
     pulumi_up_argv,
 )
@@ -31,7 +41,7 @@ from trimtab.errors import UsageError
 from trimtab.process import Command, ProcessRunner, Runner
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+    from infra.graph import Graph
 
 _BUCKET_TYPE: Final = "aws:s3/bucket:Bucket"
 # What a step of `pulumi preview --json` means to us; what is not here (same, read, refresh, the `replace` that repeats
@@ -48,33 +58,68 @@ _ACTIONS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PulumiStack:
-    """One stack on AWS, and what its verbs need. `s3_client` is called only to look whether a bucket is empty."""
+    """One stack on AWS, and what its verbs need.
+
+    `clients` is called only to look whether a bucket is empty, and what there is to adopt; `graph` only for the latter.
+    """
 
     program: str
     stack: str
     catalogue_path: Path
     runner: Runner
-    s3_client: Callable[[], S3Client]
+    clients: Callable[[], Clients]
+    graph: Callable[[], Graph]
     say: Callable[[str], None]
 
     def preview(self) -> Outcome:
-        """Return what `up` would change."""
+        """Return what `up` would change: what was changed behind its back, then what the program has anew."""
         self._run(pulumi_select_argv(self.program, self.stack))
-        steps = json.loads(self._run(pulumi_preview_argv(self.program, self.stack)))["steps"]
-        return self._outcome(changes=changes_of_preview(steps))
+        refresh = json.loads(self._run(pulumi_refresh_argv(self.program, self.stack))).get("steps", [])
+        steps = json.loads(self._run(pulumi_preview_argv(self.program, self.stack))).get("steps", [])
+        return self._outcome(changes=[*changes_of_refresh(refresh), *changes_of_preview(steps)])
+
+    def drift(self) -> Outcome:
+        """Return the same, as a failure where there is anything."""
+        outcome = self.preview()
+        up = f"trimtab infra up --stack {self.stack}"
+        return replace(outcome, failure=drift_failure(self.stack, outcome.changes or (), up=up))
+
+    def adopt(self, names: Sequence[str]) -> Outcome:
+        """Take what is there already into the state, with the settings that it has; return what `up` would change.
+
+        Raises UsageError for what is not declared, and for what is not there.
+        """
+        self._run(pulumi_select_argv(self.program, self.stack))
+        graph = self.graph()
+        exported = json.loads(self._run(pulumi_export_argv(self.program, self.stack)))
+        if provider_urn(exported) is None:
+            self._tell(pulumi_provider_argv(self.program, self.stack))
+            exported = json.loads(self._run(pulumi_export_argv(self.program, self.stack)))
+        document = import_document(names, graph, exported, self.clients())
+        with tempfile.TemporaryDirectory(prefix="trimtab-import-") as folder:
+            file = Path(folder) / "import.json"
+            file.write_text(json.dumps(document))
+            self._tell(pulumi_import_argv(self.program, self.stack, str(file)))
+        self.say(f"stack {self.stack} holds {', '.join(names)}; nothing of it was changed. `up` does what follows:")
+        return self.preview()
 
     def up(self) -> Outcome:
-        """Apply the program; return what changed and what the stack exports."""
-        changes = self.preview().changes
+        """Show what will change, and apply the program; return what changed and what the stack exports."""
+        changes = self.preview().changes or ()
+        say_changes(changes, self.say)
         self._tell(pulumi_up_argv(self.program, self.stack))
         return self._outcome(changes=changes, outputs=self.outputs().outputs)
 
-    def outputs(self) -> Outcome:
+    def outputs(self, *, as_environment: bool = False) -> Outcome:
         """Return what the stack exports."""
-        return self._outcome(outputs=json.loads(self._run(pulumi_outputs_argv(self.program, self.stack))))
+        outputs = json.loads(self._run(pulumi_outputs_argv(self.program, self.stack)))
+        return replace(self._outcome(outputs=outputs), as_environment=as_environment)
 
-    def destroy(self, *, with_data: bool) -> Outcome:
-        """Take away what the stack holds. Raises UsageError for what is protected, and for a bucket with its data."""
+    def destroy(self, *, with_data: bool, confirmed: Sequence[str] = (), dry_run: bool = False) -> Outcome:
+        """List what the stack holds, and take it away.
+
+        Raises UsageError for what is protected, and for a bucket with its data unless both were said.
+        """
         exported = json.loads(self._run(pulumi_export_argv(self.program, self.stack)))
         held = [r for r in exported["deployment"].get("resources", []) if _is_real(r)]
         for resource in held:
@@ -84,24 +129,26 @@ class PulumiStack:
                     why=f"{_name(resource['urn'])} is declared with protect=True: outside dev, data is kept",
                     remedy="take `protect` away in infra/data_bucket.py, run `up`, then do this again",
                 )
-        self._empty_buckets([r["id"] for r in held if r["type"] == _BUCKET_TYPE], with_data=with_data)
-        self._tell(pulumi_destroy_argv(self.program, self.stack))
-        return self._outcome(changes=[_change("delete", r["urn"], r, ()) for r in reversed(held)])
+        full = self._full_buckets([r["id"] for r in held if r["type"] == _BUCKET_TYPE], with_data=with_data)
+        changes = [_change("delete", r["urn"], r, ()) for r in reversed(held)]
+        say_changes(changes, self.say)
+        if not dry_run:
+            require_confirmation(full, confirmed)
+            for name in full:
+                self.say(f"emptied {name}: {empty(self.clients().s3, name)} versions")
+            self._tell(pulumi_destroy_argv(self.program, self.stack))
+        return self._outcome(changes=changes)
 
-    def _empty_buckets(self, names: Sequence[str], *, with_data: bool) -> None:
-        from infra.kinds.s3 import empty, is_empty
-
-        for name in names:
-            client = self.s3_client()
-            if is_empty(client, name):
-                continue
-            if not with_data:
-                raise UsageError(
-                    f"the bucket {name} is not empty, so nothing was changed",
-                    why="a versioned bucket is deleted only when it holds no version of any object",
-                    remedy=f"keep it, or delete its data too: `trimtab infra destroy --stack {self.stack} --with-data`",
-                )
-            self.say(f"emptied {name}: {empty(client, name)} versions")
+    def _full_buckets(self, names: Sequence[str], *, with_data: bool) -> list[str]:
+        full = [name for name in names if not is_empty(self.clients().s3, name)]
+        if full and not with_data:
+            raise UsageError(
+                f"the bucket {full[0]} is not empty, so nothing was changed",
+                why="a versioned bucket is deleted only when it holds no version of any object",
+                remedy="keep it, or delete its data too: "
+                f"trimtab infra destroy --stack {self.stack} --with-data --confirm {full[0]}",
+            )
+        return full
 
     def _run(self, argv: tuple[str, ...]) -> str:
         environment = {
@@ -127,20 +174,67 @@ def changes_of_preview(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
     """Return the steps of `pulumi preview --json` as `trimtab infra` shows changes: its own resources' only."""
     changes = []
     for step in steps:
-        state = step.get("newState") or step.get("oldState") or {}
-        if step["op"] in _ACTIONS and _is_real(state):
-            fields = sorted(step.get("detailedDiff") or step.get("diffReasons") or ())
-            changes.append(_change(_ACTIONS[step["op"]], step["urn"], step.get("oldState") or state, fields))
+        declared, there = step.get("newState") or {}, step.get("oldState") or {}
+        if step["op"] in _ACTIONS and _is_real(declared or there):
+            changes.append(
+                _change(
+                    _ACTIONS[step["op"]],
+                    step["urn"],
+                    there or declared,
+                    _fields(step),
+                    declared=declared.get("inputs", {}),
+                    there=there.get("inputs", {}),
+                )
+            )
     return changes
 
 
-def _change(action: str, urn: str, state: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+def changes_of_refresh(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the steps of `pulumi refresh --preview-only --json` as what `up` does about them.
+
+    There `update` says that a resource is no longer as the state has it, `delete` that it is gone, and `refresh` that
+    nothing was found: https://github.com/pulumi/pulumi/blob/v3.263.0/pkg/backend/display/json.go
+    """
+    changes = []
+    for step in steps:
+        recorded, there = step.get("oldState") or {}, step.get("newState") or {}
+        if step["op"] in ("update", "delete") and _is_real(recorded or there):
+            action = "update" if step["op"] == "update" else "create"
+            changes.append(
+                _change(
+                    action,
+                    step["urn"],
+                    recorded or there,
+                    _fields(step) if action == "update" else (),
+                    declared=recorded.get("outputs", {}),
+                    there=there.get("outputs", {}),
+                )
+            )
+    return changes
+
+
+def _fields(step: Mapping[str, Any]) -> list[str]:
+    paths = step.get("detailedDiff") or step.get("diffReasons") or ()
+    return sorted({path.partition(".")[0].partition("[")[0] for path in paths})
+
+
+def _change(
+    action: str,
+    urn: str,
+    state: Mapping[str, Any],
+    fields: Sequence[str],
+    *,
+    declared: Mapping[str, Any] = MappingProxyType({}),
+    there: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    found = [item for field in fields for item in differences(field, declared.get(field), there.get(field))]
     return {
         "action": action,
         "type": state["type"],
         "name": _name(urn),
         "id": state.get("id", ""),
         "fields": list(fields),
+        "differences": [item.as_document() for item in found],
     }
 
 
@@ -163,17 +257,24 @@ def _carry_out(arguments: argparse.Namespace, console: Console) -> Outcome:
     catalogue = load_catalogue(arguments.catalogue)
     require_environment(os.environ, verb=arguments.verb, has_credentials=has_aws_credentials)
 
-    def s3_client() -> S3Client:
+    def client(service: str) -> Any:
         import boto3
 
-        return boto3.client("s3", region_name=catalogue.aws.region)
+        return boto3.client(service, region_name=catalogue.aws.region)  # type: ignore[call-overload]  # a variable
+
+    def graph() -> Graph:
+        from infra.embedded import record_stack
+
+        account = client("sts").get_caller_identity()["Account"]
+        return record_stack(catalogue, arguments.stack, account=account)
 
     stack = PulumiStack(
         program=installed_pulumi(),
         stack=arguments.stack,
         catalogue_path=arguments.catalogue,
         runner=ProcessRunner(),
-        s3_client=s3_client,
+        clients=lambda: Clients(s3=client("s3"), iam=client("iam"), other=client),
+        graph=graph,
         say=console.say,
     )
     match arguments.verb:
@@ -182,9 +283,13 @@ def _carry_out(arguments: argparse.Namespace, console: Console) -> Outcome:
         case "up":
             return stack.up()
         case "outputs":
-            return stack.outputs()
+            return stack.outputs(as_environment=arguments.env)
+        case "drift":
+            return stack.drift()
+        case "import":
+            return stack.adopt(arguments.resource or ["data-bucket"])
         case _:
-            return stack.destroy(with_data=arguments.with_data)
+            return stack.destroy(with_data=arguments.with_data, confirmed=arguments.confirm, dry_run=arguments.dry_run)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from infra.graph import Resource
 
 _POLICY_KEYS: Final = ("policy", "assumeRolePolicy")
+_UNHELD: Final = {
+    "aws:iam/policy:Policy": "held, and bounds nobody: moto does not apply a permissions boundary.",
+    "aws:s3/bucketLogging:BucketLogging": "an empty stand-in takes the logs, where no such bucket is there.",
+    "aws:budgets/budget:Budget": "held, and never reckoned. moto does not tell its addresses and tags, so that a "
+    "change of them is not seen.",
+}
 _ACCESS_POLICIES: Final = ("aws:s3/bucketPolicy:BucketPolicy", "aws:iam/rolePolicy:RolePolicy")
 
 
@@ -22,7 +28,7 @@ def translate(resource: Resource) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """Return a resource's inputs as the embedded AWS is to hold them, policies parsed, and what was left out."""
     wanted = {key: json.loads(value) if key in _POLICY_KEYS else value for key, value in resource.inputs.items()}
     if resource.type not in _ACCESS_POLICIES:
-        return wanted, ()
+        return wanted, (f"{resource.name}: {_UNHELD[resource.type]}",) if resource.type in _UNHELD else ()
     statements: list[Mapping[str, Any]] = []
     notes: list[str] = []
     for statement in wanted["policy"]["Statement"]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from infra.kinds import iam, s3
+from infra.kinds import budgets, ecr, iam, s3
 from infra.kinds.kind import Clients, Kind, Wanted
 from trimtab.errors import UsageError
 
@@ -20,9 +20,15 @@ KINDS: Final[Mapping[str, Kind]] = {
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": s3.PUBLIC_ACCESS_BLOCK,
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": s3.LIFECYCLE,
     "aws:s3/bucketPolicy:BucketPolicy": s3.POLICY,
+    "aws:s3/bucketLogging:BucketLogging": s3.LOGGING,
     "aws:iam/openIdConnectProvider:OpenIdConnectProvider": iam.PROVIDER,
     "aws:iam/role:Role": iam.ROLE,
     "aws:iam/rolePolicy:RolePolicy": iam.ROLE_POLICY,
+    "aws:iam/policy:Policy": iam.POLICY,
+    "aws:iam/rolePolicyAttachment:RolePolicyAttachment": iam.ROLE_POLICY_ATTACHMENT,
+    "aws:ecr/repository:Repository": ecr.REPOSITORY,
+    "aws:ecr/lifecyclePolicy:LifecyclePolicy": ecr.LIFECYCLE_POLICY,
+    "aws:budgets/budget:Budget": budgets.BUDGET,
 }
 
 

@@ -1,14 +1,18 @@
-"""The identity provider, the roles and their inline policies."""
+"""The identity providers, the roles and their inline policies, and policies that stand by themselves."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
 from infra.kinds.kind import Clients, Kind, Wanted
+
+_ROLE_POLICY: Final = "aws:iam/rolePolicy:RolePolicy"
+_ATTACHMENT: Final = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
+_SESSION_S: Final = 3600  # IAM's own, where none is said
 
 
 def _answer_or_none(call: Callable[..., Any], **names: str) -> Any:
@@ -67,8 +71,8 @@ def _delete_provider(clients: Clients, arn: str) -> None:
     _answer_or_none(clients.iam.delete_open_id_connect_provider, OpenIDConnectProviderArn=arn)
 
 
-def _identify_role(account: str, name: str, _wanted: Wanted) -> tuple[str, Wanted]:
-    return name, {"arn": f"arn:aws:iam::{account}:role/{name}", "name": name}
+def _identify_role(account: str, name: str, wanted: Wanted) -> tuple[str, Wanted]:
+    return name, {"arn": f"arn:aws:iam::{account}:role{wanted.get('path', '/')}{name}", "name": name}
 
 
 def _read_role(clients: Clients, name: str) -> Wanted | None:
@@ -79,6 +83,9 @@ def _read_role(clients: Clients, name: str) -> Wanted | None:
     return {
         "description": role.get("Description", ""),
         "assumeRolePolicy": role["AssumeRolePolicyDocument"],
+        "path": role["Path"],
+        "maxSessionDuration": role["MaxSessionDuration"],
+        "permissionsBoundary": role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"),
         "tags": _tag_map(role.get("Tags", [])),
     }
 
@@ -86,20 +93,47 @@ def _read_role(clients: Clients, name: str) -> Wanted | None:
 def _create_role(clients: Clients, name: str, wanted: Wanted) -> None:
     clients.iam.create_role(
         RoleName=name,
+        Path=wanted.get("path", "/"),
+        MaxSessionDuration=wanted.get("maxSessionDuration", _SESSION_S),
         Description=wanted.get("description", ""),
         AssumeRolePolicyDocument=json.dumps(wanted["assumeRolePolicy"]),
         Tags=_tag_list(wanted.get("tags", {})),
+        **_boundary(wanted),
     )
+
+
+def _boundary(wanted: Wanted) -> dict[str, str]:
+    arn = wanted.get("permissionsBoundary")
+    return {"PermissionsBoundary": arn} if arn else {}
 
 
 def _update_role(clients: Clients, name: str, wanted: Wanted) -> None:
     trust = json.dumps(wanted["assumeRolePolicy"])
     clients.iam.update_assume_role_policy(RoleName=name, PolicyDocument=trust)
-    clients.iam.update_role(RoleName=name, Description=wanted.get("description", ""))
-    gone = [*((_read_role(clients, name) or {})["tags"].keys() - wanted.get("tags", {}).keys())]
+    clients.iam.update_role(
+        RoleName=name,
+        Description=wanted.get("description", ""),
+        MaxSessionDuration=wanted.get("maxSessionDuration", _SESSION_S),
+    )
+    actual = _read_role(clients, name) or {}
+    if _boundary(wanted):
+        clients.iam.put_role_permissions_boundary(RoleName=name, **_boundary(wanted))
+    elif actual["permissionsBoundary"]:
+        clients.iam.delete_role_permissions_boundary(RoleName=name)
+    gone = [*(actual["tags"].keys() - wanted.get("tags", {}).keys())]
     if gone:
         clients.iam.untag_role(RoleName=name, TagKeys=gone)
     clients.iam.tag_role(RoleName=name, Tags=_tag_list(wanted.get("tags", {})))
+
+
+def _role_parts(clients: Clients, name: str) -> Iterator[tuple[str, str]]:
+    """Yield every right of a role, so that one that nobody declared is seen."""
+    inline = _answer_or_none(clients.iam.list_role_policies, RoleName=name)
+    for policy in inline["PolicyNames"] if inline else ():
+        yield _ROLE_POLICY, f"{name}:{policy}"
+    attached = _answer_or_none(clients.iam.list_attached_role_policies, RoleName=name)
+    for policy in attached["AttachedPolicies"] if attached else ():
+        yield _ATTACHMENT, f"{name}/{policy['PolicyArn']}"
 
 
 def _delete_role(clients: Clients, name: str) -> None:
@@ -129,6 +163,84 @@ def _delete_role_policy(clients: Clients, identifier: str) -> None:
     _answer_or_none(clients.iam.delete_role_policy, **_role_policy_names(identifier))
 
 
+def _identify_policy(account: str, name: str, wanted: Wanted) -> tuple[str, Wanted]:
+    arn = f"arn:aws:iam::{account}:policy{wanted.get('path', '/')}{name}"
+    return arn, {"arn": arn, "name": name}
+
+
+def _read_policy(clients: Clients, arn: str) -> Wanted | None:
+    answer = _answer_or_none(clients.iam.get_policy, PolicyArn=arn)
+    if answer is None:
+        return None
+    policy = answer["Policy"]
+    version = clients.iam.get_policy_version(PolicyArn=arn, VersionId=policy["DefaultVersionId"])["PolicyVersion"]
+    return {
+        "name": policy["PolicyName"],
+        "path": policy["Path"],
+        "description": policy.get("Description", ""),
+        "policy": version["Document"],
+        "tags": _tag_map(policy.get("Tags", [])),
+    }
+
+
+def _create_policy(clients: Clients, arn: str, wanted: Wanted) -> None:
+    clients.iam.create_policy(
+        PolicyName=arn.rpartition("/")[2],
+        Path=wanted.get("path", "/"),
+        Description=wanted.get("description", ""),
+        PolicyDocument=json.dumps(wanted["policy"]),
+        Tags=_tag_list(wanted.get("tags", {})),
+    )
+
+
+def _update_policy(clients: Clients, arn: str, wanted: Wanted) -> None:
+    iam = clients.iam
+    actual = _read_policy(clients, arn) or {}
+    if actual["policy"] != wanted["policy"]:
+        _delete_old_versions(iam, arn)  # IAM keeps five and takes no sixth
+        iam.create_policy_version(PolicyArn=arn, PolicyDocument=json.dumps(wanted["policy"]), SetAsDefault=True)
+    gone = [*(actual["tags"].keys() - wanted.get("tags", {}).keys())]
+    if gone:
+        iam.untag_policy(PolicyArn=arn, TagKeys=gone)
+    iam.tag_policy(PolicyArn=arn, Tags=_tag_list(wanted.get("tags", {})))
+
+
+def _delete_old_versions(iam: Any, arn: str) -> None:
+    for version in iam.list_policy_versions(PolicyArn=arn)["Versions"]:
+        if not version["IsDefaultVersion"]:
+            iam.delete_policy_version(PolicyArn=arn, VersionId=version["VersionId"])
+
+
+def _delete_policy(clients: Clients, arn: str) -> None:
+    if _read_policy(clients, arn) is not None:
+        _delete_old_versions(clients.iam, arn)
+        clients.iam.delete_policy(PolicyArn=arn)
+
+
+def _identify_attachment(_account: str, _name: str, wanted: Wanted) -> tuple[str, Wanted]:
+    return f"{wanted['role']}/{wanted['policyArn']}", {}
+
+
+def _attachment_names(identifier: str) -> dict[str, str]:
+    role, _, arn = identifier.partition("/")
+    return {"RoleName": role, "PolicyArn": arn}
+
+
+def _read_attachment(clients: Clients, identifier: str) -> Wanted | None:
+    names = _attachment_names(identifier)
+    if (_ATTACHMENT, identifier) not in _role_parts(clients, names["RoleName"]):
+        return None
+    return {"role": names["RoleName"], "policyArn": names["PolicyArn"]}
+
+
+def _attach(clients: Clients, identifier: str, _wanted: Wanted) -> None:
+    clients.iam.attach_role_policy(**_attachment_names(identifier))
+
+
+def _detach(clients: Clients, identifier: str) -> None:
+    _answer_or_none(clients.iam.detach_role_policy, **_attachment_names(identifier))
+
+
 PROVIDER: Final = Kind(
     identify=_identify_provider,
     read=_read_provider,
@@ -137,7 +249,12 @@ PROVIDER: Final = Kind(
     delete=_delete_provider,
 )
 ROLE: Final = Kind(
-    identify=_identify_role, read=_read_role, create=_create_role, update=_update_role, delete=_delete_role
+    identify=_identify_role,
+    read=_read_role,
+    create=_create_role,
+    update=_update_role,
+    delete=_delete_role,
+    parts=_role_parts,
 )
 ROLE_POLICY: Final = Kind(
     identify=_identify_role_policy,
@@ -146,4 +263,19 @@ ROLE_POLICY: Final = Kind(
     update=_put_role_policy,
     delete=_delete_role_policy,
     is_setting=True,
+)
+ROLE_POLICY_ATTACHMENT: Final = Kind(
+    identify=_identify_attachment,
+    read=_read_attachment,
+    create=_attach,
+    update=_attach,
+    delete=_detach,
+    is_setting=True,
+)
+POLICY: Final = Kind(
+    identify=_identify_policy,
+    read=_read_policy,
+    create=_create_policy,
+    update=_update_policy,
+    delete=_delete_policy,
 )

@@ -21,6 +21,7 @@ _PUBLIC_ACCESS: Final = {
     "restrictPublicBuckets": "RestrictPublicBuckets",
 }
 _DEFAULT_REGION: Final = "us-east-1"  # the one that S3 refuses to be told
+_STAND_IN: Final[Any] = {"TagSet": [{"Key": "trimtab", "Value": "stand-in for a log bucket"}]}
 
 
 def _identify(_account: str, _name: str, wanted: Wanted) -> tuple[str, Wanted]:
@@ -49,10 +50,14 @@ def _read_bucket(clients: Clients, bucket: str) -> Wanted | None:
 
 
 def _create_bucket(clients: Clients, bucket: str, wanted: Wanted) -> None:
-    region = clients.s3.meta.region_name
-    place: Any = {} if region == _DEFAULT_REGION else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-    clients.s3.create_bucket(Bucket=bucket, **place)
+    _create(clients.s3, bucket)
     _tag_bucket(clients, bucket, wanted)
+
+
+def _create(s3: S3Client, bucket: str) -> None:
+    region = s3.meta.region_name
+    place: Any = {} if region == _DEFAULT_REGION else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    s3.create_bucket(Bucket=bucket, **place)
 
 
 def _tag_bucket(clients: Clients, bucket: str, wanted: Wanted) -> None:
@@ -110,17 +115,42 @@ def _read_encryption(clients: Clients, bucket: str) -> Wanted | None:
     answer = _answer_or_none(clients.s3.get_bucket_encryption, bucket, "ServerSideEncryptionConfigurationNotFoundError")
     if answer is None:
         return None
-    rules = answer["ServerSideEncryptionConfiguration"]["Rules"]
-    algorithms = [rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] for rule in rules]
     return {
         "bucket": bucket,
-        "rules": [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": algorithm}} for algorithm in algorithms],
+        "rules": [_encryption_rule(r) for r in answer["ServerSideEncryptionConfiguration"]["Rules"]],
     }
 
 
+def _encryption_rule(rule: Any) -> dict[str, Any]:
+    default = rule["ApplyServerSideEncryptionByDefault"]
+    by_default = {"sseAlgorithm": default["SSEAlgorithm"]}
+    if "KMSMasterKeyID" in default:
+        by_default["kmsMasterKeyId"] = default["KMSMasterKeyID"]
+    bucket_key = {"bucketKeyEnabled": True} if rule.get("BucketKeyEnabled") else {}  # S3 says False where none was said
+    return {"applyServerSideEncryptionByDefault": by_default, **bucket_key}
+
+
+def _visible_encryption(wanted: Wanted) -> Wanted:
+    rules = [
+        {key: value for key, value in rule.items() if (key, value) != ("bucketKeyEnabled", False)}
+        for rule in wanted["rules"]
+    ]
+    return {**wanted, "rules": rules}
+
+
 def _put_encryption(clients: Clients, bucket: str, wanted: Wanted) -> None:
-    algorithms = [rule["applyServerSideEncryptionByDefault"]["sseAlgorithm"] for rule in wanted["rules"]]
-    rules: Any = [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": algorithm}} for algorithm in algorithms]
+    rules: list[Any] = []
+    for rule in wanted["rules"]:
+        default = rule["applyServerSideEncryptionByDefault"]
+        by_default = {"SSEAlgorithm": default["sseAlgorithm"]}
+        if "kmsMasterKeyId" in default:
+            by_default["KMSMasterKeyID"] = default["kmsMasterKeyId"]
+        rules.append(
+            {
+                "ApplyServerSideEncryptionByDefault": by_default,
+                "BucketKeyEnabled": rule.get("bucketKeyEnabled", False),
+            }
+        )
     clients.s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": rules})
 
 
@@ -166,6 +196,8 @@ def _spell(value: Any, spell: Callable[[str], str]) -> Any:
     """Return a lifecycle rule with its keys as S3 spells them, or as Pulumi does: they differ in the first letter."""
     if isinstance(value, dict):
         return {spell(key): _spell(inner, spell) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_spell(inner, spell) for inner in value]
     return value
 
 
@@ -186,6 +218,49 @@ def _put_policy(clients: Clients, bucket: str, wanted: Wanted) -> None:
     clients.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(wanted["policy"]))
 
 
+def _read_logging(clients: Clients, bucket: str) -> Wanted | None:
+    answer = _answer_or_none(clients.s3.get_bucket_logging, bucket)
+    if answer is None or "LoggingEnabled" not in answer:
+        return None
+    place = answer["LoggingEnabled"]
+    return {"bucket": bucket, "targetBucket": place["TargetBucket"], "targetPrefix": place["TargetPrefix"]}
+
+
+def _put_logging(clients: Clients, bucket: str, wanted: Wanted) -> None:
+    target, prefix = wanted["targetBucket"], wanted["targetPrefix"]
+    _make_stand_in(clients.s3, target)
+    place: Any = {"LoggingEnabled": {"TargetBucket": target, "TargetPrefix": prefix}}
+    clients.s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus=place)
+
+
+def _make_stand_in(s3: S3Client, bucket: str) -> None:
+    """Make a bucket that takes access logs where there is none: on AWS somebody else's stands there already."""
+    if _answer_or_none(s3.head_bucket, bucket) is not None:
+        return
+    _create(s3, bucket)
+    s3.put_bucket_tagging(Bucket=bucket, Tagging=_STAND_IN)
+    statement = {
+        "Sid": "Logs",
+        "Effect": "Allow",
+        "Principal": {"Service": "logging.s3.amazonaws.com"},
+        "Action": "s3:PutObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+    }
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+
+
+def _delete_logging(clients: Clients, bucket: str) -> None:
+    logging = _read_logging(clients, bucket)
+    if logging is None:
+        return
+    clients.s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
+    target = logging["targetBucket"]
+    tagging = _answer_or_none(clients.s3.get_bucket_tagging, target, "NoSuchTagSet")
+    if tagging is not None and tagging["TagSet"] == _STAND_IN["TagSet"]:
+        empty(clients.s3, target)
+        clients.s3.delete_bucket(Bucket=target)
+
+
 def _forget(call: Callable[..., Any], bucket: str) -> None:
     _answer_or_none(call, bucket)
 
@@ -194,8 +269,9 @@ def _setting(
     read: Callable[[Clients, str], Wanted | None],
     put: Callable[[Clients, str, Wanted], None],
     delete: Callable[[Clients, str], None],
+    visible: Callable[[Wanted], Wanted] = lambda wanted: wanted,
 ) -> Kind:
-    return Kind(identify=_identify, read=read, create=put, update=put, delete=delete, is_setting=True)
+    return Kind(identify=_identify, read=read, create=put, update=put, delete=delete, visible=visible, is_setting=True)
 
 
 BUCKET: Final = Kind(
@@ -207,7 +283,10 @@ BUCKET: Final = Kind(
 )
 VERSIONING: Final = _setting(_read_versioning, _put_versioning, _suspend_versioning)
 ENCRYPTION: Final = _setting(
-    _read_encryption, _put_encryption, lambda clients, bucket: _forget(clients.s3.delete_bucket_encryption, bucket)
+    _read_encryption,
+    _put_encryption,
+    lambda clients, bucket: _forget(clients.s3.delete_bucket_encryption, bucket),
+    visible=_visible_encryption,
 )
 OWNERSHIP: Final = _setting(
     _read_ownership,
@@ -225,3 +304,4 @@ LIFECYCLE: Final = _setting(
 POLICY: Final = _setting(
     _read_policy, _put_policy, lambda clients, bucket: _forget(clients.s3.delete_bucket_policy, bucket)
 )
+LOGGING: Final = _setting(_read_logging, _put_logging, _delete_logging)

@@ -69,13 +69,17 @@ def _command_lines() -> str:
     builders = (
         pulumi_argv.pulumi_select_argv,
         pulumi_argv.pulumi_preview_argv,
+        pulumi_argv.pulumi_refresh_argv,
         pulumi_argv.pulumi_up_argv,
+        pulumi_argv.pulumi_provider_argv,
         pulumi_argv.pulumi_outputs_argv,
         pulumi_argv.pulumi_export_argv,
         pulumi_argv.pulumi_destroy_argv,
     )
     infra = str(Path(pulumi_argv.__file__).parent)
-    return _json({b.__name__: shlex.join(b("pulumi", "prod")).replace(infra, "ROOT/infra") for b in builders})
+    commands = {builder.__name__: builder("pulumi", "prod") for builder in builders}
+    commands["pulumi_import_argv"] = pulumi_argv.pulumi_import_argv("pulumi", "prod", "import.json")
+    return _json({name: shlex.join(argv).replace(infra, "ROOT/infra") for name, argv in commands.items()})
 
 
 def _json(value: Any) -> str:

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from infra.embedded import record_stack
+from infra.kinds import Clients
 from infra.pulumi_cli import PulumiStack, changes_of_preview, main
 from infra.pulumi_setup import require_environment
+from tests.support.catalogues import catalogue
 from tests.support.fake_s3 import FakeS3
 from trimtab.errors import UsageError
 from trimtab.process import Command, Completed
@@ -31,7 +34,10 @@ class RecordingRunner:
     """Answers each Pulumi command with what was prepared for its verb, and keeps the command."""
 
     def __init__(self, **answers: Any) -> None:
-        self._answers = {"select": "", "up": "updated\n", "destroy": "destroyed\n", **answers}
+        self._answers = {
+            "select": "", "up": "updated\n", "destroy": "destroyed\n", "import": "imported\n",
+            "refresh": {"steps": []}, **answers,
+        }  # fmt: skip
         self.commands: list[Command] = []
 
     def run(self, command: Command, *, on_line: Callable[[str], None] | None = None) -> Completed:  # noqa: ARG002 - a Runner has it
@@ -47,13 +53,14 @@ class RecordingRunner:
 
 
 def pulumi_stack(runner: RecordingRunner, *, versions: int = 0) -> PulumiStack:
-    s3: Any = FakeS3(versions)
+    clients: Any = Clients(s3=FakeS3(versions), iam=None)  # type: ignore[arg-type]  # as far as these tests go
     return PulumiStack(
         program="/opt/pulumi/bin/pulumi",
         stack="dev",
         catalogue_path=Path("trimtab.yaml"),
         runner=runner,
-        s3_client=lambda: s3,
+        clients=lambda: clients,
+        graph=lambda: record_stack(catalogue(), "dev"),
         say=print,
     )
 
@@ -61,7 +68,7 @@ def pulumi_stack(runner: RecordingRunner, *, versions: int = 0) -> PulumiStack:
 def test_up_previews_applies_and_reads_the_outputs() -> None:
     runner = RecordingRunner(preview={"steps": [{"op": "create", "newState": BUCKET, **BUCKET}]}, output=OUTPUTS)
     outcome = pulumi_stack(runner).up()
-    assert runner.verbs == ["select", "preview", "up", "output"]
+    assert runner.verbs == ["select", "refresh", "preview", "up", "output"]
     document = outcome.as_document()
     assert document.keys() == {"stack", "engine", "endpoint_url", "changes", "outputs", "notes"}
     assert document["outputs"] == OUTPUTS
@@ -69,7 +76,9 @@ def test_up_previews_applies_and_reads_the_outputs() -> None:
 
 
 def test_a_change_has_the_fields_that_the_embedded_engine_gives() -> None:
-    step = {"op": "update", "urn": BUCKET["urn"], "oldState": BUCKET, "newState": BUCKET, "diffReasons": ["tags"]}
+    old = {**BUCKET, "inputs": {"tags": {"owner": "pilots"}}}
+    new = {**BUCKET, "inputs": {"tags": {"owner": "captains"}}}
+    step = {"op": "update", "urn": BUCKET["urn"], "oldState": old, "newState": new, "diffReasons": ["tags"]}
     assert changes_of_preview([step]) == [
         {
             "action": "update",
@@ -77,6 +86,7 @@ def test_a_change_has_the_fields_that_the_embedded_engine_gives() -> None:
             "name": "data-bucket",
             "id": "harbour-charts-dev",
             "fields": ["tags"],
+            "differences": [{"field": "tags.owner", "declared": "captains", "there": "pilots"}],
         }
     ]
 
@@ -120,10 +130,57 @@ def test_destroy_refuses_a_bucket_that_holds_data_and_names_the_remedy() -> None
 def test_destroy_with_data_empties_the_bucket_first() -> None:
     runner = RecordingRunner(export={"deployment": {"resources": [STACK, PROVIDER, BUCKET]}})
     stack = pulumi_stack(runner, versions=3)
-    outcome = stack.destroy(with_data=True)
+    outcome = stack.destroy(with_data=True, confirmed=["harbour-charts-dev"])
     assert runner.verbs == ["export", "destroy"]
     assert [change["id"] for change in outcome.changes or ()] == ["harbour-charts-dev"]
-    assert stack.s3_client().list_object_versions(Bucket="harbour-charts-dev")["Versions"] == []
+    assert stack.clients().s3.list_object_versions(Bucket="harbour-charts-dev")["Versions"] == []
+
+
+def test_data_is_not_deleted_without_the_bucket_s_name() -> None:
+    runner = RecordingRunner(export={"deployment": {"resources": [STACK, PROVIDER, BUCKET]}})
+    for confirmed in ([], ["harbour-charts-prod"]):
+        with pytest.raises(UsageError, match="without its name") as refused:
+            pulumi_stack(runner, versions=3).destroy(with_data=True, confirmed=confirmed)
+        assert "--confirm harbour-charts-dev" in refused.value.remedy
+    assert "destroy" not in runner.verbs
+
+
+def test_a_dry_run_of_destroy_lists_what_would_go_and_keeps_it() -> None:
+    runner = RecordingRunner(export={"deployment": {"resources": [STACK, PROVIDER, BUCKET]}})
+    outcome = pulumi_stack(runner, versions=3).destroy(with_data=True, dry_run=True)
+    assert [change["id"] for change in outcome.changes or ()] == ["harbour-charts-dev"]
+    assert runner.verbs == ["export"]
+
+
+def test_drift_says_what_pulumi_found_and_is_a_failure_with_5() -> None:
+    policy = {**BUCKET, "urn": "urn:x::data-policy", "type": "aws:s3/bucketPolicy:BucketPolicy"}
+    narrow, wide = ({"policy": json.dumps({"Statement": [{"Sid": "Tls", "Effect": e}]})} for e in ("Deny", "Allow"))
+    runner = RecordingRunner(
+        refresh={
+            "steps": [
+                {"op": "refresh", "urn": STACK["urn"], "newState": STACK},
+                {
+                    "op": "update",
+                    "urn": policy["urn"],
+                    "oldState": {**policy, "outputs": narrow},
+                    "newState": {**policy, "outputs": wide},
+                    "detailedDiff": {"policy": {"kind": "update"}},
+                },
+                {"op": "delete", "urn": BUCKET["urn"], "oldState": BUCKET},
+            ]
+        },
+        preview={"steps": []},
+    )
+    failure = pulumi_stack(runner).drift().failure
+    assert failure is not None
+    assert failure.exit_code == 5
+    assert 'policy.Statement[Tls].Effect: declared "Deny", there is "Allow"' in failure.why
+    assert "data-bucket (harbour-charts-dev) is declared, and not there" in failure.why
+    assert runner.verbs == ["select", "refresh", "preview"]
+
+
+def test_without_drift_there_is_no_failure() -> None:
+    assert pulumi_stack(RecordingRunner(preview={"steps": []})).drift().failure is None
 
 
 @pytest.mark.parametrize(
