@@ -267,7 +267,7 @@ def test_destroy_refuses_a_bucket_that_holds_data_and_changes_nothing(shell: She
     assert "not empty" in refused["what"]
     assert "--with-data" in refused["next"]
     assert shell.run("preview")["changes"] == []
-    emptied = shell.run("destroy", "--with-data")
+    emptied = shell.run("destroy", "--with-data", "--confirm", BUCKET)
     assert "emptied harbour-charts-dev: 4 versions" in emptied["stderr"]
     assert shell.clients().s3.list_buckets()["Buckets"] == []
 
