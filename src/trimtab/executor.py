@@ -7,6 +7,7 @@ write the ledger. A failure stops the run and leaves what stood before it; the n
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 from trimtab.console import Console
 from trimtab.cost.ledger import Ledger, Outcome, entry_of
 from trimtab.disk.meter import Meter, free_bytes
-from trimtab.errors import BudgetError
+from trimtab.errors import BudgetError, ProgramError
 from trimtab.plan import Action, Cost, Plan, Step, peak_of
 from trimtab.units import format_duration, format_size
 
@@ -186,10 +187,14 @@ class DisplayExecutor:
 
 def _full_disk(error: BaseException, step: Step) -> BudgetError | None:
     """Return what to say when the disk is full, None when something else is wrong."""
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        why = f"{error.filename or 'the disk'}: {error.strerror}"
+    elif isinstance(error, ProgramError) and os.strerror(errno.ENOSPC).lower() in error.why.lower():
+        why = f"{error.what}: {error.why}"  # a program that we started met it, and says so in its last lines
+    else:
         return None
     return BudgetError(
         f"step {step.name} stopped: the disk is full",
-        why=f"{error.filename or 'the disk'}: {error.strerror}",
+        why=why,
         remedy="free some space and run the same command again; it goes on where it stopped",
     )

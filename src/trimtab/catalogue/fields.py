@@ -111,7 +111,9 @@ Region = Annotated[str, _text(r"^[a-z]{2}(-[a-z]+)+-\d$")]
 ModalAppName = Annotated[str, _text(r"^[A-Za-z0-9._-]{1,64}$")]  # longer or other characters: no OIDC token is issued
 ModalWorkspaceId = Annotated[str, _text(r"^ac-[A-Za-z0-9]{6,40}$")]
 ModuleName = Annotated[str, _text(r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*$")]
-ImageReference = Annotated[str, _text(r"^[a-z0-9][a-z0-9./_-]*(:[\w.-]{1,128})?(@sha256:[0-9a-f]{64})?$")]
+ImageReference = Annotated[
+    str, _text(r"^([a-z0-9.-]+:\d{2,5}/)?[a-z0-9][a-z0-9./_-]*(:[\w.-]{1,128})?(@sha256:[0-9a-f]{64})?$")
+]
 OtherBucketName = Annotated[str, _text(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]  # made elsewhere, so older names too
 KmsKeyArn = Annotated[
     str,

@@ -6,22 +6,28 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Final
 
 import click
 
 from trimtab.cli.options import CATALOGUE, JSON
 from trimtab.console import Console
 from trimtab.disk.meter import free_bytes
-from trimtab.errors import ToolMissingError
+from trimtab.errors import BudgetError, ToolMissingError, TrimtabError
 from trimtab.project import Project, find_project
 from trimtab.units import format_size
+
+_ROOM: Final = "room in"
 
 
 @click.command()
 @CATALOGUE
 @JSON
 def doctor(*, catalogue: Path | None, as_json: bool) -> None:
-    """Look for what a run needs here; exit 3 when something is missing that set-up cannot install by itself."""
+    """Look for what a run needs here.
+
+    Exit 3 when something is missing that set-up cannot install by itself, 6 when there is too little room.
+    """
     project = find_project(catalogue)
     findings = _findings(project)
     missing = [what for what, _, remedy, ok in findings if not ok and not remedy.startswith("nothing")]
@@ -32,12 +38,15 @@ def doctor(*, catalogue: Path | None, as_json: bool) -> None:
         text=lambda: console.table(
             "This machine", columns, [(what, found, "" if ok else remedy) for what, found, remedy, ok in findings]
         ),
-        failure=ToolMissingError(
-            f"missing: {', '.join(missing)}", why="a run needs them", remedy="follow the remedies above"
-        )
-        if missing
-        else None,
+        failure=_failure(missing),
     )
+
+
+def _failure(missing: list[str]) -> TrimtabError | None:
+    if not missing:
+        return None
+    kind = BudgetError if all(what.startswith(_ROOM) for what in missing) else ToolMissingError
+    return kind(f"missing: {', '.join(missing)}", why="a run needs it", remedy="follow the remedies above")
 
 
 def _findings(project: Project) -> list[tuple[str, str, str, bool]]:
@@ -58,7 +67,7 @@ def _findings(project: Project) -> list[tuple[str, str, str, bool]]:
     for folder in dict.fromkeys((project.state, data_root(client))):
         free = free_bytes(folder)
         rows.append(
-            (f"room in {_existing(folder)}", format_size(free), f"free {format_size(need - free)}", free >= need)
+            (f"{_ROOM} {_existing(folder)}", format_size(free), f"free {format_size(need - free)}", free >= need)
         )
     return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.console import Console
-from trimtab.errors import UsageError
+from trimtab.errors import BudgetError, UsageError
 from trimtab.executor import RunRecord, StepOutcome
 from trimtab.plan import Plan
 from trimtab.project import Project
@@ -97,6 +98,12 @@ def _only_run(project: Project) -> Iterator[None]:
         project.state.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(project.state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BudgetError(
+                f"the state folder {project.state} has no room",
+                why=error.strerror or str(error),
+                remedy="free some space there, or name another one in TRIMTAB_STATE",
+            ) from error
         raise UsageError(
             f"the state folder {project.state} cannot be written",
             why=error.strerror or str(error),

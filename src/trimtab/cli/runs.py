@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,7 +32,7 @@ def runs(*, catalogue: Path | None, as_json: bool) -> None:
             record.outcome or "-",
             str(len(record.attempts)),
             str(record.attempts[-1].last_step if record.attempts else "-"),
-            "-" if not record.final else f"{record.final['test_accuracy']:.4f}",
+            _accuracy(record.final or {}),
             record.run_directory,
         )
         for record in found.records
@@ -40,3 +42,7 @@ def runs(*, catalogue: Path | None, as_json: bool) -> None:
         {"runs": [record.model_dump(mode="json") for record in found.records], "unreadable": list(found.unreadable)},
         text=lambda: console.table("Training runs", columns, rows),
     )
+
+
+def _accuracy(final: Mapping[str, Any]) -> str:
+    return f"{final['test_accuracy']:.4f}" if "test_accuracy" in final else "-"

@@ -32,5 +32,6 @@ def schema(*, check: bool, out: Path | None) -> None:
             remedy="run `trimtab schema` and commit the file",
         )
     else:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(wanted)
         click.echo(f"wrote {path}")

@@ -17,12 +17,11 @@ from trimtab.steps.plans import training_plan
 
 @click.command()
 @click.argument("job")
-@click.option("--on", type=click.Choice(["local"]), default="local", show_default=True, help="Where it runs.")
 @click.option("--label", default="", help="Train the same inputs once more, as a run of its own with this label.")
 @CATALOGUE
 @DRY_RUN
 @JSON
-def train(*, job: str, on: str, label: str, catalogue: Path | None, dry_run: bool, as_json: bool) -> None:  # noqa: ARG001
+def train(*, job: str, label: str, catalogue: Path | None, dry_run: bool, as_json: bool) -> None:
     """Train JOB on this machine, with the credentials of its role on the embedded AWS.
 
     The same inputs (data, configuration, code) are the same run: one that was cut off goes on from its last complete

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from trimtab.errors import UsageError
 from trimtab.plan import Cost, Step
 
 _MAX_BYTES: Final = 32 * 1024 * 1024
@@ -65,6 +66,12 @@ class Ledger:
                 lines = file.read().splitlines()
         except FileNotFoundError:
             return ()
+        except OSError as error:
+            raise UsageError(
+                f"the ledger {self._path} cannot be read",
+                why=error.strerror or str(error),
+                remedy="make it readable, or move it away: predictions then fall back to what is declared",
+            ) from error
         return tuple(entry for line in lines if (entry := _parse(line)) is not None)
 
     def measured(self) -> dict[str, Cost]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from trimtab.catalogue import Service
 from trimtab.errors import HealthError, UsageError
 from trimtab.executor import Result, Say
-from trimtab.images.build import image_tag
+from trimtab.images.build import LABEL_PROJECT, LABEL_SERVICE, image_tag
 from trimtab.images.container import (
     LABEL_RELEASE,
     ContainerSpec,
@@ -115,6 +115,9 @@ class ServiceHandler:
         say("a candidate starts beside the serving container")
         try_candidate(client, spec, check=check, say=say)
         answer = replace_serving(client, spec, check=check, say=say)
+        # Images of this service that lost their name to a newer build, and that no container uses any more.
+        ours = [f"{LABEL_PROJECT}={spec.project}", f"{LABEL_SERVICE}={spec.service}"]
+        client.images.prune(filters={"dangling": True, "label": ours})
         return self._result(action, spec, answer)
 
     @property

@@ -11,6 +11,7 @@ from trimtab.plan import Cost, Step
 from trimtab.process import Command, Runner
 from trimtab.project import Project
 from trimtab.storage.bucket import BucketAccess
+from trimtab.storage.objects import Place, explained
 from trimtab.units import MIB
 
 if TYPE_CHECKING:
@@ -70,13 +71,14 @@ class WeightsHandler:
         hint = "the lines above name the model and what is wrong with it"
         self._runner.run(Command(argv=argv, cwd=self._project.root, hint=hint, house=True), on_line=say)
         client = self._bucket.operator()
-        for weights in wanted:
-            if not _is_published(client, self._bucket.name, weights):
-                say(f"to s3://{self._bucket.name}/{weights.key}")
-                with (folder / weights.file).open("rb") as file:
-                    client.put_object(
-                        Bucket=self._bucket.name, Key=weights.key, Body=file, Metadata={_CHECKSUM: weights.sha256}
-                    )
+        with explained("writing to", Place(bucket=self._bucket.name, prefix=self._project.catalogue.bucket.models)):
+            for weights in wanted:
+                if not _is_published(client, self._bucket.name, weights):
+                    say(f"to s3://{self._bucket.name}/{weights.key}")
+                    with (folder / weights.file).open("rb") as file:
+                        client.put_object(
+                            Bucket=self._bucket.name, Key=weights.key, Body=file, Metadata={_CHECKSUM: weights.sha256}
+                        )
         return self._result(wanted)
 
     def _result(self, wanted: tuple[Weights, ...]) -> Result:
@@ -84,10 +86,10 @@ class WeightsHandler:
 
 
 def _is_published(client: S3Client, bucket: str, weights: Weights) -> bool:
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         head = client.head_object(Bucket=bucket, Key=weights.key)
-    except ClientError:
+    except (ClientError, BotoCoreError):
         return False
     return head["ContentLength"] == weights.size_bytes and head["Metadata"].get(_CHECKSUM) == weights.sha256
