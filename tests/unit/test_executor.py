@@ -16,7 +16,7 @@ import pytest
 from tests.support.steps import RecordingHandler, Task, plan_of, task_step
 from trimtab.console import Console
 from trimtab.cost.ledger import Ledger
-from trimtab.errors import BudgetError, HealthError, UsageError
+from trimtab.errors import BudgetError, ProgramError
 from trimtab.executor import DisplayExecutor, Executor, RunRecord
 from trimtab.plan import Plan
 
@@ -128,6 +128,16 @@ def test_a_full_disk_is_explained_with_exit_code_6(
     assert "goes on where it stopped" in caught.value.remedy
     assert isinstance(caught.value.__cause__, OSError)
     assert [entry.outcome for entry in ledger.entries()] == ["failed"]
+
+
+def test_a_full_disk_that_another_program_met_is_explained_with_exit_code_6(
+    carry_out: CarryOut, handler: RecordingHandler
+) -> None:
+    said = ProgramError("`docker build` ended with exit code 1", why="write /x: no space left on device", remedy="mend")
+    handler.does["a"] = raising(said)
+    with pytest.raises(BudgetError, match="step a stopped: the disk is full") as caught:
+        carry_out(plan_of("a"))
+    assert "docker build" in caught.value.why
 
 
 def test_another_error_of_the_system_is_not_mistaken_for_a_full_disk(
