@@ -16,7 +16,7 @@ import pytest
 from tests.support.steps import RecordingHandler, Task, plan_of, task_step
 from trimtab.console import Console
 from trimtab.cost.ledger import Ledger
-from trimtab.errors import BudgetError, ProgramError
+from trimtab.errors import BudgetError, HealthError, ProgramError, UsageError
 from trimtab.executor import DisplayExecutor, Executor, RunRecord
 from trimtab.plan import Plan
 
