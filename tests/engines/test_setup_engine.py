@@ -26,6 +26,7 @@ mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /var/log
 mkdir /run/lock
 mount --bind "$1" /var/lib/docker
+cp -r "$2" /run/scripts # where everybody can read them
 echo ready
 read -r _
 """
@@ -45,22 +46,10 @@ class Machine:
     """Namespaces with no engine in them, held by a process; what it starts dies with it."""
 
     def __init__(self, scripts: Path, data_root: Path) -> None:
-        self.script = scripts / "setup-engine"
+        self.script = Path("/run/scripts/setup-engine")
+        namespaces = ("--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child")
         self._holder = subprocess.Popen(
-            [
-                "unshare",
-                "--mount",
-                "--net",
-                "--pid",
-                "--fork",
-                "--mount-proc",
-                "--kill-child",
-                "bash",
-                "-c",
-                MACHINE,
-                "machine",
-                data_root,
-            ],
+            ["unshare", *namespaces, "bash", "-c", MACHINE, "machine", data_root, scripts],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -111,12 +100,8 @@ class Machine:
 
 @pytest.fixture
 def machine(root: Path, tmp_path: Path) -> Iterator[Machine]:
-    scripts = tmp_path / "scripts"
-    shutil.copytree(root / "scripts", scripts)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)  # somebody else runs the script too
     (tmp_path / "docker").mkdir()
-    machine = Machine(scripts, tmp_path / "docker")
+    machine = Machine(root / "scripts", tmp_path / "docker")
     yield machine
     machine.close()
 
