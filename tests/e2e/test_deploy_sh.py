@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -188,24 +189,30 @@ def test_a_python_that_is_too_old_is_named_with_what_to_do(tree: Tree, tmp_path:
     assert tree.setup().returncode == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_without_root_a_python_that_cannot_make_environments_is_named_with_the_one_command(
-    root: Path, tmp_path: Path
-) -> None:
-    tree = Tree(root, tmp_path / "tree")
-    for path in (*tmp_path.parents, tmp_path):
-        if path.owner() == "root" and path.is_relative_to("/tmp"):  # noqa: S108  # pytest's folders are ours alone
-            path.chmod(0o755)
-    for path in tmp_path.rglob("*"):
-        os.chown(path, 65534, 65534)
-    broken = tmp_path / "broken"
+@pytest.fixture
+def nobody_s_tree(root: Path) -> Iterator[Tree]:
+    """Give a tree that belongs to nobody, where nobody can reach it: pytest's own folders are closed to others."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Tree(root, Path(folder) / "tree")
+        for path in (Path(folder), *Path(folder).rglob("*")):
+            os.chown(path, 65534, 65534)
+        yield tree
+
+
+def test_without_root_a_python_that_cannot_make_environments_is_named_with_the_one_command(nobody_s_tree: Tree) -> None:
+    broken = nobody_s_tree.root / "broken"
     broken.mkdir()
     (broken / "ensurepip.py").write_text("raise ImportError\n")  # as where Debian's python3-venv is not installed
-    done = tree.run(
-        *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", tree.root / "scripts/setup-venv"),
-        PYTHON="/usr/bin/python3",
-        PYTHONPATH=str(broken),
+    as_nobody = (
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        nobody_s_tree.root / "scripts/setup-venv",
     )
+    done = nobody_s_tree.run(*as_nobody, PYTHON="/usr/bin/python3", PYTHONPATH=str(broken))
     assert done.returncode == 3, done.stderr
     assert re.search(r"next: sudo apt-get install python3\.\d+-venv\n", done.stderr)
 
