@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tests.support.catalogues import catalogue
+from tests.support.catalogues import catalogue, text
 from trimtab.catalogue import Catalogue
 
 ACCOUNT: Final = "123456789012"
@@ -39,8 +39,16 @@ _STATE: Final = {"bucket": "harbour-state", "prefix": "pulumi/"}
 
 def everything(world: str) -> Catalogue:
     """Return the catalogue of a world."""
+    return catalogue(**_changes(world))
+
+
+def everything_text(world: str) -> str:
+    """Return it as the text of its file."""
+    return text(**_changes(world))
+
+
+def _changes(world: str) -> dict[str, Any]:
     github: dict[str, Any] = {"repository": "harbour/charts", "state": _STATE}
     if world == "kms":
-        return catalogue(**_EVERYTHING, bucket__kms_key=KEY, github={**github, "environment": "production"})
-    numbers = {"owner_id": 4711, "repository_id": 815}
-    return catalogue(**_EVERYTHING, github={**github, **numbers, "branch": "main"})
+        return {**_EVERYTHING, "bucket__kms_key": KEY, "github": {**github, "environment": "production"}}
+    return {**_EVERYTHING, "github": {**github, "owner_id": 4711, "repository_id": 815, "branch": "main"}}
