@@ -21,7 +21,7 @@ from trimtab.errors import BudgetError, TrimtabError
 _COMMANDS: Final = {
     "local": ("trimtab.cli.local:local", "The whole way on this machine, no account: provision, build, serve, train."),
     "plan": ("trimtab.cli.plan:plan", "What the whole way takes in disk, memory, time and money, and whether it fits."),
-    "infra": ("trimtab.cli.infra:infra", "The bucket and its roles: preview, up, drift, import, outputs, explain, destroy."),
+    "infra": ("trimtab.cli.infra:infra", "Bucket and roles: preview, up, drift, import, outputs, explain, destroy."),
     "images": ("trimtab.cli.images:images", "Build the services' images within their budgets."),
     "train": ("trimtab.cli.train:train", "Run one training job; it goes on where an earlier run was cut off."),
     "runs": ("trimtab.cli.runs:runs", "The registry of training runs."),
