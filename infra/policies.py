@@ -22,6 +22,7 @@ GITHUB_AUDIENCE: Final = "sts.amazonaws.com"
 READ_ACTIONS: Final = ("s3:GetObject",)
 WRITE_ACTIONS: Final = ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject")
 KEY_ACTIONS: Final = ("kms:Decrypt", "kms:GenerateDataKey")
+OWN_PREFIXES: Final = "ListOwnPrefixes"
 _ENCRYPTION: Final = "s3:x-amz-server-side-encryption"
 
 
@@ -78,7 +79,7 @@ def job_access(bucket_arn: str, *, data: str, results: str, kms_key: str | None 
     """
     return document(
         allow(
-            "ListOwnPrefixes",
+            OWN_PREFIXES,
             ("s3:ListBucket",),
             bucket_arn,
             condition={"StringLike": {"s3:prefix": [f"{data}*", f"{results}*"]}},
