@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -241,6 +242,18 @@ def _logs_of(container: Container) -> str:
 
 
 def _remove(client: DockerClient, spec: ContainerSpec, role: str) -> None:
+    """Take a container away, and return only once it is gone: its name is needed again."""
+    from docker.errors import APIError, NotFound
+
     container = container_or_none(client, spec.project, spec.service, role)
-    if container is not None:
+    if container is None:
+        return
+    try:
         container.remove(force=True)
+    except NotFound:
+        return
+    except APIError as error:
+        if error.status_code != HTTPStatus.CONFLICT:  # it is being removed already, as one that ends may be
+            raise
+        with suppress(NotFound):
+            container.wait(condition="removed", timeout=_STOP_S)
