@@ -135,7 +135,13 @@ class ServiceHandler:
 
     def _spec(self, action: Serve, image_id: str, weights: tuple[Weights, ...]) -> ContainerSpec:
         service = self._service(action)
-        parts = (image_id, str(service.port), str(service.memory), *(w.sha256 for w in weights))
+        parts = (
+            image_id,
+            str(self._models_folder),
+            str(service.port),
+            str(service.memory),
+            *(w.sha256 for w in weights),
+        )
         return ContainerSpec(
             project=self._project.catalogue.project,
             service=action.service,
