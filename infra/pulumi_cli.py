@@ -17,6 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from infra.adoption import import_document, provider_urn
 from infra.data_loss import require_confirmation
 from infra.difference import differences
@@ -37,7 +39,7 @@ from infra.pulumi_argv import (
 from infra.pulumi_setup import has_aws_credentials, installed_pulumi, require_environment
 from trimtab.catalogue import load_catalogue
 from trimtab.console import Console
-from trimtab.errors import UsageError
+from trimtab.errors import ProgramError, UsageError
 from trimtab.process import Command, ProcessRunner, Runner
 
 if TYPE_CHECKING:
@@ -250,7 +252,18 @@ def main(argv: Sequence[str]) -> int:
     """Run a verb; return the exit code of the house."""
     arguments = parse_arguments(argv, program="python -m infra.pulumi_cli", embedded=False)
     console = Console(as_json=arguments.as_json)
-    return answer(console, lambda: _carry_out(arguments, console))
+    return answer(console, lambda: _carry_out_on_aws(arguments, console))
+
+
+def _carry_out_on_aws(arguments: argparse.Namespace, console: Console) -> Outcome:
+    try:
+        return _carry_out(arguments, console)
+    except (BotoCoreError, ClientError) as error:
+        raise ProgramError(
+            f"AWS did not answer what `{arguments.verb}` asked",
+            why=str(error),
+            remedy="sign in again (aws sso login), or have the rights granted that it names; then run the same again",
+        ) from error
 
 
 def _carry_out(arguments: argparse.Namespace, console: Console) -> Outcome:
