@@ -59,6 +59,7 @@ def problem_of(**changes: Any) -> str:
             {"github": {**GITHUB, "state": {"bucket": "harbour-charts-prod", "prefix": "state/"}}},
             "github.state.bucket: is the data bucket itself",
         ),
+        ({"bucket__models": "m" * 200 + "/"}, "bucket.models: must have at most 200 characters"),
         ({"github": {**GITHUB, "owner_id": 7}}, "github: name both owner_id and repository_id, or neither"),
         ({"github": {**GITHUB, "owner_id": 7, "repository_id": 0}}, "github.repository_id"),
         (

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from trimtab.units import MIB, parse_duration, parse_size
 
 _BUCKET_LENGTH: Final = range(3, 57)  # 63 by AWS's rule, less room for the stack's suffix
+_PREFIX_LENGTH: Final = 200  # a lifecycle rule is named by its prefix, in 255 characters; a key has 1024
 _LEAST_CONTAINER_BYTES: Final = 6 * MIB  # the engine refuses less, and takes 0 for "no limit"
 
 
@@ -30,6 +31,8 @@ def _check_prefix(value: str) -> str:
         raise ValueError("must be a plain prefix such as 'datasets/birds/', without '.', '..', '//' or a leading '/'")
     if not re.fullmatch(r"[A-Za-z0-9!_.()/-]+", value):
         raise ValueError("may hold letters, digits and !_.()-/ only")
+    if len(value) > _PREFIX_LENGTH:
+        raise ValueError(f"must have at most {_PREFIX_LENGTH} characters: its rules and its keys need room")
     return value
 
 
@@ -99,7 +102,12 @@ Prefix = Annotated[
     str,
     AfterValidator(_check_prefix),
     WithJsonSchema(
-        {"type": "string", "pattern": r"^((?!\.\.?/)[A-Za-z0-9!_.()-]+/)+$", "examples": ["datasets/birds/"]}
+        {
+            "type": "string",
+            "maxLength": _PREFIX_LENGTH,
+            "pattern": r"^((?!\.\.?/)[A-Za-z0-9!_.()-]+/)+$",
+            "examples": ["datasets/digits/"],
+        }
     ),
 ]
 ProjectPath = Annotated[
