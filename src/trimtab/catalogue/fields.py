@@ -106,7 +106,7 @@ Prefix = Annotated[
             "type": "string",
             "maxLength": _PREFIX_LENGTH,
             "pattern": r"^((?!\.\.?/)[A-Za-z0-9!_.()-]+/)+$",
-            "examples": ["datasets/digits/"],
+            "examples": ["datasets/birds/"],
         }
     ),
 ]
