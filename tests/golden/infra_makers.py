@@ -13,6 +13,8 @@ from infra.embedded import record_stack
 from infra.engine import declared
 from infra.graph import Resource
 from tests.support.catalogues import catalogue
+from tests.support.worlds import everything
+from trimtab.catalogue import Catalogue
 from trimtab.catalogue.model import STACKS
 
 _BUCKET_ARN = "arn:aws:s3:::harbour-charts-dev"
@@ -21,15 +23,17 @@ _PROVIDER_ARN = "arn:aws:iam::123456789012:oidc-provider/oidc.modal.com"
 
 def make() -> dict[str, str]:
     """Return every file."""
-    files = {f"infra/stack-{stack}.json": _stack(stack) for stack in STACKS}
+    files = {f"infra/stack-{stack}.json": _stack(catalogue(), stack) for stack in STACKS}
+    files["infra/stack-everything-dev.json"] = _stack(everything("s3"), "dev")
+    files["infra/stack-everything-prod.json"] = _stack(everything("kms"), "prod")
     files["infra/stack-dev-embedded.json"] = _embedded()
     files["infra/policies.json"] = _policies()
     files["infra/pulumi-argv.json"] = _command_lines()
     return files
 
 
-def _stack(stack: str) -> str:
-    graph = record_stack(catalogue(), stack)
+def _stack(of: Catalogue, stack: str) -> str:
+    graph = record_stack(of, stack)
     return _json({"resources": [_resource(resource) for resource in graph.resources], "exports": graph.exports})
 
 
