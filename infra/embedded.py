@@ -23,6 +23,7 @@ from infra.kinds import Clients, kind_of
 from infra.kinds.s3 import empty, is_empty
 from infra.outcome import Outcome, answer, drift_failure, parse_arguments, say_changes
 from infra.stack_state import StateFile
+from infra.tags import checked_out_commit
 from trimtab.catalogue import Catalogue, load_catalogue
 from trimtab.console import Console
 from trimtab.emulation import aws
@@ -51,13 +52,17 @@ def main(argv: Sequence[str]) -> int:
     return answer(console, lambda: verbs[arguments.verb](arguments, console))
 
 
-def record_stack(catalogue: Catalogue, stack: str, *, account: str = ACCOUNT) -> Graph:
-    """Return what the program declares for a stack, with the ids and ARNs that an account gives: the embedded AWS's."""
+def record_stack(catalogue: Catalogue, stack: str, *, account: str = ACCOUNT, commit: str = "") -> Graph:
+    """Return what the program declares for a stack, with the ids and ARNs that an account gives: the embedded AWS's.
+
+    What is made is tagged with `commit`.
+    """
     from infra.graph import record  # here: Pulumi takes a second to import, and `outputs` does without
     from infra.program import declare
 
     predict = _predict(stack, account, catalogue.aws.region)
-    return record(lambda: declare(catalogue, stack), project=catalogue.project, stack=stack, predict=predict)
+    program = functools.partial(declare, catalogue, stack, commit=commit)
+    return record(program, project=catalogue.project, stack=stack, predict=predict)
 
 
 def _predict(stack: str, account: str, region: str) -> Any:
@@ -97,7 +102,7 @@ def _load(path: Path) -> tuple[Catalogue, tuple[str, ...]]:
 
 def _preview(arguments: argparse.Namespace, _console: Console) -> Outcome:
     catalogue, said = _load(arguments.catalogue)
-    graph = record_stack(catalogue, arguments.stack)
+    graph = record_stack(catalogue, arguments.stack, commit=checked_out_commit())
     resources, dropped = engine.declared(graph)
     notes = (*said, *dropped)
     running = aws.status(arguments.state_dir)
@@ -115,7 +120,7 @@ def _preview(arguments: argparse.Namespace, _console: Console) -> Outcome:
 
 def _up(arguments: argparse.Namespace, console: Console) -> Outcome:
     catalogue, said = _load(arguments.catalogue)
-    graph = record_stack(catalogue, arguments.stack)
+    graph = record_stack(catalogue, arguments.stack, commit=checked_out_commit())
     resources, dropped = engine.declared(graph)
     notes = (*said, *dropped)
     file = StateFile(arguments.state_dir, arguments.stack)
@@ -171,7 +176,7 @@ def _drift(arguments: argparse.Namespace, console: Console) -> Outcome:
 
 def _import(arguments: argparse.Namespace, console: Console) -> Outcome:
     catalogue, _ = _load(arguments.catalogue)
-    resources, _ = engine.declared(record_stack(catalogue, arguments.stack))
+    resources, _ = engine.declared(record_stack(catalogue, arguments.stack, commit=checked_out_commit()))
     file = StateFile(arguments.state_dir, arguments.stack)
     with file.locked():
         running = aws.status(arguments.state_dir)

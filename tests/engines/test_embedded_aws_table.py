@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -114,8 +115,13 @@ class Stack:
 
 @pytest.fixture(scope="module", params=WORLDS)
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp(request.param)
-    (folder / "trimtab.yaml").write_text(everything_text(request.param))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TRIMTAB_COMMIT", "the first")
+        yield from _provisioned(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def _provisioned(world: str, folder: Path) -> Iterator[Stack]:
+    (folder / "trimtab.yaml").write_text(everything_text(world))
     with embedded_aws(folder / "aws") as running:
         where = ["--catalogue", str(folder / "trimtab.yaml"), "--state-dir", str(folder / "aws")]
         assert embedded.main(["up", *where]) == 0
@@ -124,7 +130,7 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         for arn in (f"{BUCKET}-too", OTHERS, STATE, f"{STATE}-too"):
             s3.create_bucket(Bucket=arn.removeprefix("arn:aws:s3:::"), **place)
         state = json.loads((folder / "aws" / "stack-dev.json").read_text())
-        yield Stack(world=request.param, aws=running, outputs=state["exports"])
+        yield Stack(world=world, aws=running, outputs=state["exports"])
 
 
 def test_each_line_that_the_embedded_aws_can_be_asked_gets_the_verdict_that_aws_gives(stack: Stack) -> None:
@@ -144,3 +150,16 @@ def test_a_line_is_left_out_for_its_condition_only_where_the_embedded_aws_would_
     ]
     assert len(lines) > 10
     assert [str(case) for case in lines if not stack.allows(case)] == []
+
+
+def test_another_commit_changes_nothing_and_what_was_made_names_the_commit_that_made_it(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stack.aws.state_dir
+    monkeypatch.setenv("TRIMTAB_COMMIT", "another")
+    where = ["--catalogue", str(folder.parent / "trimtab.yaml"), "--state-dir", str(folder), "--json"]
+    capsys.readouterr()
+    assert embedded.main(["up", *where]) == 0
+    assert json.loads(capsys.readouterr().out)["changes"] == []
+    tags = stack.aws.operator_client("s3").get_bucket_tagging(Bucket="harbour-charts-dev")["TagSet"]
+    assert {"Key": "commit", "Value": "the first"} in tags
