@@ -2,7 +2,7 @@
 
 The bucket, its settings, the identity providers, the boundary of the jobs' roles, these two roles and the budget are
 read-only to both: nothing that runs in CI can open the bucket, delete a version of an object, or widen its own rights.
-A change of those is applied by a person (docs/decisions/0004-guard-rails-are-a-person-s.md).
+A change of those is applied by a person (docs/decisions/0003-ci-adds-people-move-the-guard-rails.md).
 
 Sources: what Pulumi reads and writes in its state, pulumi/pulumi pkg/backend/diy (a preview takes no lock); what the
 AWS provider calls to read and change each resource, hashicorp/terraform-provider-aws internal/service.
