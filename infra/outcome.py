@@ -119,6 +119,8 @@ def parse_arguments(argv: Sequence[str], *, program: str, embedded: bool) -> arg
 
 def answer(console: Console, verb: Callable[[], Outcome]) -> int:
     """Run a verb and print what it answers; return the exit code. The one place here that catches an error."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
         outcome = verb()
         for note in outcome.notes:
@@ -127,6 +129,14 @@ def answer(console: Console, verb: Callable[[], Outcome]) -> int:
     except TrimtabError as error:
         console.failure(error)
         return error.exit_code
+    except (BotoCoreError, ClientError) as error:
+        failed = ProgramError(
+            "AWS could not be read",
+            why=str(error),
+            remedy="see that it answers (`trimtab status`) and that your rights reach it; then run the same command again",
+        )
+        console.failure(failed)
+        return failed.exit_code
     except OSError as error:
         failed = ProgramError(
             f"{error.filename or 'the state'} cannot be read or written",

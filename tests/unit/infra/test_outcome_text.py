@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from infra.outcome import Outcome, answer, drift_failure
 from trimtab.console import Console
@@ -118,6 +119,14 @@ def test_a_state_that_cannot_be_written_is_4_and_names_the_file(
     said = capsys.readouterr().err
     assert f"error: {what} cannot be read or written\n  why:  {why}" in said
     assert "it goes on from here" in said
+
+
+def test_an_aws_that_does_not_answer_is_4_and_no_traceback(capsys: Capture) -> None:
+    def silent() -> NoReturn:
+        raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+
+    assert answer(Console(), silent) == 4
+    assert "AWS could not be read" in capsys.readouterr().err
 
 
 def test_an_interrupt_is_130_and_says_that_the_same_command_goes_on(capsys: Capture) -> None:
