@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, Final, Literal
 from infra.difference import show
 from trimtab.catalogue.model import STACKS
 from trimtab.console import Console
-from trimtab.errors import DriftError, ProgramError, TrimtabError
+from trimtab.errors import BudgetError, DriftError, ProgramError, TrimtabError
 
 _ROLE_OUTPUTS: Final = {"modal_role_arns": "TRIMTAB_ROLE"}
 
@@ -133,18 +134,19 @@ def answer(console: Console, verb: Callable[[], Outcome]) -> int:
         failed = ProgramError(
             "AWS could not be read",
             why=str(error),
-            remedy="see that it answers (`trimtab status`) and that your rights reach it; then run the same command again",
+            remedy="see that it answers (`trimtab status`), and your rights; then run the same command again",
         )
         console.failure(failed)
         return failed.exit_code
     except OSError as error:
-        failed = ProgramError(
+        kind = BudgetError if error.errno in (errno.ENOSPC, errno.EDQUOT) else ProgramError
+        unwritable = kind(
             f"{error.filename or 'the state'} cannot be read or written",
             why=error.strerror or str(error),
             remedy="make room, or mend its rights; then run the same command again: it goes on from here",
         )
-        console.failure(failed)
-        return failed.exit_code
+        console.failure(unwritable)
+        return unwritable.exit_code
     except KeyboardInterrupt:
         console.say("interrupted; the same command goes on from here")
         return 130  # as a shell says it
