@@ -63,12 +63,15 @@ class Way:
 
 
 def a_way(folder: Path, name: str, **changes: str) -> Way:
-    """Write a catalogue like the project's own, under another name, on a free port, with these texts replaced."""
+    """Write a catalogue like the project's own, on a free port and under a name with it, with these texts replaced.
+
+    The name holds the port so that two suites on one engine do not take each other's containers for their own.
+    """
     text = (ROOT / "trimtab.yaml").read_text()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    text = text.replace("project: trimtab-demo", f"project: {name}").replace("port: 8001", f"port: {port}")
+    text = text.replace("project: trimtab-demo", f"project: {name}-{port}").replace("port: 8001", f"port: {port}")
     for old, new in changes.items():
         assert old in text
         text = text.replace(old, new)
@@ -85,7 +88,9 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
     yield way
     way.run("--down")
     subprocess.run(
-        ["docker", "image", "rm", "--force", "trimtab-e2e/yolo-combined:cpu"], capture_output=True, check=False
+        ["docker", "image", "rm", "--force", f"{way.catalogue.project}/yolo-combined:cpu"],
+        capture_output=True,
+        check=False,
     )
 
 
@@ -261,7 +266,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path: Pat
 
 
 def test_down_stops_what_was_started_and_keeps_what_was_made(way: Way, second: dict[str, Any]) -> None:
-    assert way.document("--down")["stopped"] == ["trimtab-e2e-yolo-combined-serving", "the embedded AWS"]
+    assert way.document("--down")["stopped"] == [f"{way.catalogue.project}-yolo-combined-serving", "the embedded AWS"]
     rows = {row["what"]: row for row in way.document("--status")["status"]}
     assert rows["service yolo-combined"]["state"] == "not running"
     assert Path(step(second, "train")["result"]["checkpoints"]).is_dir()
