@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -12,7 +13,11 @@ hypothesis.settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let pulumi_aws be imported: its s3 module warns, once for each old class that it still carries (some 20)."""
+    """Let pulumi_aws be imported: its s3 module warns, once for each old class that it still carries (some 20).
+
+    And let an interrupt be one: a suite that is started in the background has it ignored, and so has all it starts.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line(
         "filterwarnings",
         r"ignore:(aws\.)?s3\S+ has been deprecated in favor of :DeprecationWarning:pulumi_aws\.s3",
