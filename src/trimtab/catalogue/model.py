@@ -22,6 +22,7 @@ from trimtab.catalogue.fields import (
 )
 from trimtab.catalogue.lifecycle import lifecycle_problems
 from trimtab.catalogue.section import FROZEN, Section
+from trimtab.units import MIB
 
 STACKS: Final[tuple[str, ...]] = ("dev", "prod")
 MODAL_HOST: Final = "oidc.modal.com"
@@ -46,6 +47,22 @@ class Golden(Section):
     """How many of each label the answer must hold."""
 
 
+class Limits(Section):
+    """What a service may spend on its callers. What goes over is refused (413, 408), what is too much at once waits its
+    turn or is answered 503."""
+
+    body: Annotated[Size, Field(ge=1024)] = 10 * MIB
+    """The bytes of one request."""
+    pixels: Annotated[int, Field(ge=1, le=1_000_000_000)] = 25_000_000
+    """The pixels of one picture, read from its header before it is decoded."""
+    results: Annotated[int, Field(ge=1, le=1000)] = 100
+    """The findings in one answer."""
+    in_flight: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """Pictures being received, waiting or computed; one more is answered 503."""
+    upload: Duration = 20.0
+    """From the headers to the end of the body."""
+
+
 class Service(Section):
     """One inference service: the folder services/NAME."""
 
@@ -55,6 +72,8 @@ class Service(Section):
     """What its container may use."""
     start: Duration
     """How long it may take from start to a healthy answer."""
+    limits: Limits = Limits()
+    """What its callers may ask of it; left out: the defaults."""
     variants: Annotated[Mapping[VariantName, Variant], Field(min_length=1), *FROZEN]
     """Its builds."""
     golden: Golden
