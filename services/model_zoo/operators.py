@@ -33,6 +33,7 @@ SAME_IN_ONNX = {
     "Abs": "Abs",
     "Equal": "Equal",
     "Exp": "Exp",
+    "FloorMod": "Mod",  # both take the divisor's sign
     "Greater": "Greater",
     "GreaterEqual": "GreaterOrEqual",
     "Identity": "Identity",
@@ -43,8 +44,10 @@ SAME_IN_ONNX = {
     "Mul": "Mul",
     "RealDiv": "Div",
     "Reciprocal": "Reciprocal",
+    "Relu": "Relu",
     "Select": "Where",
     "Sigmoid": "Sigmoid",
+    "Sqrt": "Sqrt",
     "Sub": "Sub",
 }
 
@@ -106,6 +109,16 @@ def _leaky_relu(graph: OnnxGraph, node: Node) -> None:
     graph.add("LeakyRelu", node.inputs, outputs=[node.name], alpha=node.real("alpha"))
 
 
+@_converts("Relu6")
+def _relu6(graph: OnnxGraph, node: Node) -> None:
+    _clip_to_6(graph, node.inputs[0], outputs=(node.name,))
+
+
+def _clip_to_6(graph: OnnxGraph, tensor: str, *, outputs: tuple[str, ...] = ()) -> str:
+    limits = (graph.constant(np.float32(0)), graph.constant(np.float32(6)))
+    return graph.add("Clip", [tensor, *limits], outputs=outputs)
+
+
 @_converts("SquaredDifference")
 def _squared_difference(graph: OnnxGraph, node: Node) -> None:
     difference = graph.add("Sub", node.inputs)
@@ -149,7 +162,7 @@ def _convolution(graph: OnnxGraph, node: Node) -> None:
         if activation == "Relu":
             result = graph.add("Relu", [result])
         elif activation == "Relu6":
-            result = graph.add("Clip", [result, graph.constant(np.float32(0)), graph.constant(np.float32(6))])
+            result = _clip_to_6(graph, result)
         elif activation != "BiasAdd":
             raise _unsupported(node, f"has {activation} fused into it")
     graph.add("Transpose", [result], outputs=[node.name], perm=TO_NHWC)
@@ -176,13 +189,14 @@ def _auto_pad(node: Node) -> str:
 
 @_converts("ResizeBilinear")
 def _resize_bilinear(graph: OnnxGraph, node: Node) -> None:
-    if not node.flag("half_pixel_centers") or node.flag("align_corners"):
-        raise _unsupported(node, "does not use half-pixel centres")
+    if node.flag("align_corners"):
+        raise _unsupported(node, "aligns corners")
+    positions = "half_pixel" if node.flag("half_pixel_centers") else "asymmetric"
     picture = graph.add("Transpose", [node.inputs[0]], perm=TO_NCHW)
     batch_and_channels = graph.add("Shape", [picture], start=0, end=2)
     size = graph.add("Concat", [batch_and_channels, graph.as_int64(node.inputs[1])], axis=0)
     # an empty name is how ONNX leaves out an optional input (here the region and the scales)
-    resized = graph.add("Resize", [picture, "", "", size], mode="linear", coordinate_transformation_mode="half_pixel")
+    resized = graph.add("Resize", [picture, "", "", size], mode="linear", coordinate_transformation_mode=positions)
     graph.add("Transpose", [resized], outputs=[node.name], perm=TO_NHWC)
 
 
@@ -262,6 +276,13 @@ def _gather_by_index(graph: OnnxGraph, node: Node) -> None:
     graph.add("GatherND", [node.inputs[0], graph.as_int64(node.inputs[1])], outputs=[node.name])
 
 
+@_converts("GatherV2")
+def _gather(graph: OnnxGraph, node: Node) -> None:
+    if node.integer("batch_dims"):
+        raise _unsupported(node, "gathers within batches")
+    graph.add("Gather", node.inputs[:2], outputs=[node.name], axis=int(_known(graph, node, 2)))
+
+
 @_converts("TopKV2")
 def _top_k(graph: OnnxGraph, node: Node) -> None:
     count = graph.integers(*_known(graph, node, 1).reshape(-1))
@@ -280,6 +301,12 @@ def _argmax(graph: OnnxGraph, node: Node) -> None:
 def _reduce_max(graph: OnnxGraph, node: Node) -> None:
     axes = _known(graph, node, 1).reshape(-1).tolist()
     graph.add("ReduceMax", [node.inputs[0]], outputs=[node.name], axes=axes, keepdims=int(node.flag("keep_dims")))
+
+
+@_converts("Mean")
+def _reduce_mean(graph: OnnxGraph, node: Node) -> None:
+    axes = _known(graph, node, 1).reshape(-1).tolist()
+    graph.add("ReduceMean", [node.inputs[0]], outputs=[node.name], axes=axes, keepdims=int(node.flag("keep_dims")))
 
 
 @_converts("Sum")

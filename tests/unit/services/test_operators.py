@@ -97,13 +97,13 @@ def convolved(picture: np.ndarray, kernel: np.ndarray, *, stride: int, same: boo
     return result
 
 
-def bilinear(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize NHWC with half-pixel centres, by definition."""
+def bilinear(picture: np.ndarray, height: int, width: int, *, centre: float = 0.5) -> np.ndarray:
+    """Resize NHWC by definition; a pixel lies at its index plus `centre` (TensorFlow's first way had 0)."""
 
     def positions(count: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        centre = np.clip((np.arange(count) + 0.5) * size / count - 0.5, 0, size - 1)
-        low = np.floor(centre).astype(int)
-        return low, np.minimum(low + 1, size - 1), (centre - low).astype(F32)
+        at = np.clip((np.arange(count) + centre) * size / count - centre, 0, size - 1)
+        low = np.floor(at).astype(int)
+        return low, np.minimum(low + 1, size - 1), (at - low).astype(F32)
 
     top, bottom, down = positions(height, picture.shape[1])
     left, right, across = positions(width, picture.shape[2])
@@ -178,6 +178,10 @@ CASES: dict[str, tuple[str, list[np.ndarray], dict[str, Any], dict[int, np.ndarr
         "FloorDiv", [np.array([7, -7, 6], I32), np.array([2, 2, 3], I32)], {"T": {"type": "DT_INT32"}}, {},
         [np.array([3, -4, 2], I32)],
     ),
+    "floor modulo, negative too": (
+        "FloorMod", [np.array([7, -7, 6], I32), np.array([2, 2, 3], I32)], {}, {}, [np.array([1, 1, 0], I32)],
+    ),
+    "gather": ("GatherV2", [A, np.array([2, 0], I32)], {}, {2: np.array(1, I32)}, [A[:, [2, 0]]]),
     "gather by index": (
         "GatherNd", [A, np.array([[0, 2], [1, 0]], I32)], {}, {}, [A[[0, 1], [2, 0]]],
     ),
@@ -198,6 +202,7 @@ CASES: dict[str, tuple[str, list[np.ndarray], dict[str, Any], dict[int, np.ndarr
         ]],
     ),
     "maximum": ("Maximum", [A, B], {}, {}, [np.maximum(A, B)]),
+    "mean": ("Mean", [A], {"keep_dims": {"b": True}}, {1: np.array([0], I32)}, [A.mean(0, keepdims=True)]),
     "minimum": ("Minimum", [A, B], {}, {}, [np.minimum(A, B)]),
     "mul": ("Mul", [A, B], {}, {}, [A * B]),
     "pack": ("Pack", [A, B], {"axis": {"i": "1"}}, {}, [np.stack([A, B], 1)]),
@@ -211,9 +216,14 @@ CASES: dict[str, tuple[str, list[np.ndarray], dict[str, Any], dict[int, np.ndarr
     ),
     "real division": ("RealDiv", [A, B], {}, {}, [A / B]),
     "reciprocal": ("Reciprocal", [B], {}, {}, [1 / B]),
+    "relu": ("Relu", [A], {}, {}, [np.maximum(A, 0)]),
+    "relu6": ("Relu6", [3 * A], {}, {}, [np.clip(3 * A, 0, 6)]),
     "reshape": ("Reshape", [A], {}, {1: np.array([3, -1], I32)}, [A.reshape(3, 2)]),
     "resize": ("ResizeBilinear", [PICTURE], {"half_pixel_centers": {"b": True}}, {1: np.array([9, 4], I32)},
                [bilinear(PICTURE, 9, 4)]),
+    "resize by corners of pixels": (
+        "ResizeBilinear", [PICTURE], {}, {1: np.array([9, 4], I32)}, [bilinear(PICTURE, 9, 4, centre=0)],
+    ),
     "select": ("Select", [A > 0, A, B], {}, {}, [np.where(A > 0, A, B)]),
     "shape": ("Shape", [A], {"out_type": {"type": "DT_INT32"}}, {}, [np.array([2, 3], I32)]),
     "sigmoid": ("Sigmoid", [A], {}, {}, [1 / (1 + np.exp(-A))]),
@@ -229,6 +239,7 @@ CASES: dict[str, tuple[str, list[np.ndarray], dict[str, Any], dict[int, np.ndarr
     "split by sizes": (
         "SplitV", [A], {"num_split": {"i": "2"}}, {1: np.array([1, 2], I32), 2: np.array(1, I32)}, [A[:, :1], A[:, 1:]],
     ),
+    "sqrt": ("Sqrt", [B], {}, {}, [np.sqrt(B)]),
     "squared difference": ("SquaredDifference", [A, B], {}, {}, [(A - B) ** 2]),
     "squeeze one": ("Squeeze", [A[None, :, None]], {"squeeze_dims": integers(0)}, {}, [A[:, None]]),
     "squeeze all": ("Squeeze", [A[None, :, None]], {}, {}, [A]),
@@ -268,7 +279,8 @@ def test_every_operator_that_the_converter_knows_has_a_case() -> None:
         ("_FusedConv2D", [PICTURE], {**CONV_SAME, "fused_ops": texts("Elu")}, {1: KERNEL}, "Elu fused into it"),
         ("Conv2D", [PICTURE, KERNEL], CONV_SAME, {}, "is computed, not constant"),
         ("Conv2D", [PICTURE], {**CONV, "padding": text("EXPLICIT")}, {1: KERNEL}, "pads EXPLICIT"),
-        ("ResizeBilinear", [PICTURE], {}, {1: np.array([2, 2], I32)}, "half-pixel"),
+        ("ResizeBilinear", [PICTURE], {"align_corners": {"b": True}}, {1: np.array([2, 2], I32)}, "aligns corners"),
+        ("GatherV2", [A, I32(0)], {"batch_dims": {"i": "1"}}, {2: np.array(0, I32)}, "within batches"),
         ("FloorDiv", [A, B], {"T": {"type": "DT_FLOAT"}}, {}, "not int32"),
         ("StridedSlice", [A], {"ellipsis_mask": {"i": "1"}}, {1: A, 2: A, 3: A}, "has an ellipsis"),
     ],
