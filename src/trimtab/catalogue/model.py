@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
+from trimtab.catalogue.ci import Ci
 from trimtab.catalogue.cloud import Aws, Bucket, Github, Modal, Registry
 from trimtab.catalogue.fields import (
     ContainerMemory,
@@ -122,6 +123,7 @@ class Catalogue(Section):
     github: Github | None = None
     """Who may deploy from GitHub; left out: nobody."""
     registry: Registry = Registry()
+    ci: Ci = Ci()
     base_image: ImageReference
     """What every service's image is built on."""
     services: Annotated[Mapping[Name, Service], Field(min_length=1), *FROZEN]
