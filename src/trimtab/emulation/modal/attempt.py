@@ -110,8 +110,9 @@ class AttemptSpec:
 
     `arguments` is a serialised `api_pb2.ContainerArguments`; it goes into a file that MODAL_CONTAINER_ARGUMENTS_PATH
     names. `files` are the only code the attempt sees besides its image. `cpu_milli` and `memory_mib` are what was
-    asked for (0: nothing asked); a runner that gives less than asked says so through the log. `server_url` and
-    `task_token` are the attempt's only way to the plane.
+    asked for, the limits what must not be passed (0: nothing was said); a runner that gives less than asked says so
+    through the log. `server_url` and `task_token` are the attempt's only way to the plane; `ports` are all ports of
+    127.0.0.1 on which the plane answers it.
     """
 
     task_id: str
@@ -127,13 +128,16 @@ class AttemptSpec:
     buckets: tuple[BucketMount, ...]
     environment: Mapping[str, Secret]
     cpu_milli: int
+    cpu_limit_milli: int
     memory_mib: int
+    memory_limit_mib: int
     disk_mib: int
     gpu: str | None
     gpu_count: int
     timeout_s: float
     block_network: bool
     server_url: str
+    ports: tuple[int, ...]
     task_token: Secret
     identity_token: Secret | None
 

@@ -1,0 +1,406 @@
+"""What the embedded Modal remembers: apps, functions, calls, results and logs, in one SQLite file.
+
+Used by the plane alone (one process, one thread). Everything is written through before it is answered, so a plane that
+was killed goes on with what it had promised; nothing is kept in memory but what is being run. Holds secrets: the file
+has mode 0600.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import os
+import secrets
+import sqlite3
+import string
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final, TypeVar
+
+_ALPHABET: Final = string.ascii_letters + string.digits
+_ID_LENGTH: Final = 22  # `modal app` recognises an id by it
+
+KEEP_S: Final = 7 * 24 * 3600
+"""How long results and logs are kept. Modal keeps results 7 days: https://modal.com/docs/guide/job-queue."""
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS record (
+    kind TEXT NOT NULL, id TEXT PRIMARY KEY, app_id TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS record_by_name ON record (kind, name);
+CREATE INDEX IF NOT EXISTS record_by_app ON record (app_id, kind);
+CREATE TABLE IF NOT EXISTS call (
+    id TEXT PRIMARY KEY, function_id TEXT NOT NULL, app_id TEXT NOT NULL, caller_app_id TEXT NOT NULL,
+    is_map INTEGER NOT NULL, invocation INTEGER NOT NULL, created_at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS call_by_function ON call (function_id);
+CREATE INDEX IF NOT EXISTS call_by_app ON call (app_id);
+CREATE TABLE IF NOT EXISTS input (
+    id TEXT PRIMARY KEY, call_id TEXT NOT NULL, idx INTEGER NOT NULL, body BLOB NOT NULL, failures INTEGER NOT NULL,
+    attempts INTEGER NOT NULL, entry INTEGER, output BLOB, status INTEGER);
+CREATE INDEX IF NOT EXISTS input_by_call ON input (call_id, idx);
+CREATE INDEX IF NOT EXISTS input_by_entry ON input (call_id, entry);
+CREATE INDEX IF NOT EXISTS input_unfinished ON input (call_id) WHERE entry IS NULL;
+CREATE TABLE IF NOT EXISTS chunk (call_id TEXT NOT NULL, idx INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (call_id, idx));
+CREATE TABLE IF NOT EXISTS log (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, app_id TEXT NOT NULL, function_id TEXT NOT NULL, call_id TEXT NOT NULL,
+    task_id TEXT NOT NULL, stream INTEGER NOT NULL, state INTEGER NOT NULL, at REAL NOT NULL, data TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS log_by_app ON log (app_id, seq);
+CREATE TABLE IF NOT EXISTS task (
+    id TEXT PRIMARY KEY, app_id TEXT NOT NULL, function_id TEXT NOT NULL, created_at REAL NOT NULL, started_at REAL,
+    ended_at REAL, ending TEXT);
+CREATE INDEX IF NOT EXISTS task_by_app ON task (app_id);
+"""
+
+
+def new_id(prefix: str) -> str:
+    """Return an identifier as Modal forms them: `ap-` and 22 letters and digits."""
+    return f"{prefix}-" + "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
+
+
+@dataclass(kw_only=True)
+class Record:
+    """Something that a client defined and that is found again by its id, its app or its name."""
+
+    kind: ClassVar[str]
+    id: str
+    app_id: str = ""
+    name: str = ""
+    created_at: float = field(default_factory=time.time)
+
+
+@dataclass(kw_only=True)
+class App(Record):
+    """An app. `name` is what it was deployed as, "" for one that only runs; `state` an api_pb2.AppState."""
+
+    kind: ClassVar[str] = "app"
+    description: str = ""
+    environment: str = ""
+    state: int = 0
+    deployed_at: float = 0.0
+    stopped_at: float = 0.0
+    version: int = 0
+    tags: dict[str, str] = field(default_factory=dict)
+    function_ids: dict[str, str] = field(default_factory=dict)
+    class_ids: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Function(Record):
+    """A function, or a variant of one with parameters bound. `definition` is a serialised api_pb2.Function."""
+
+    kind: ClassVar[str] = "function"
+    definition: bytes = b""
+    metadata: bytes = b""
+    base_id: str = ""
+    params: bytes = b""
+    ranks: int = 1
+
+
+@dataclass(kw_only=True)
+class Class(Record):
+    """A class; `function_id` is the function that stands for all of its methods."""
+
+    kind: ClassVar[str] = "class"
+    function_id: str = ""
+
+
+@dataclass(kw_only=True)
+class StoredSecret(Record):
+    """A secret with its values."""
+
+    kind: ClassVar[str] = "secret"
+    values: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Volume(Record):
+    """A Volume's name and version; what it holds is the volume store's."""
+
+    kind: ClassVar[str] = "volume"
+    version: int = 0
+
+
+@dataclass(kw_only=True)
+class Mount(Record):
+    """Files that a client sent: path, SHA-256 of the content, mode."""
+
+    kind: ClassVar[str] = "mount"
+    files: list[tuple[str, str, int]] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Image(Record):
+    """An image as the client defined it: a serialised api_pb2.Image. The name is the digest of the definition."""
+
+    kind: ClassVar[str] = "image"
+    definition: bytes = b""
+    builder_version: str = ""
+
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A piece of output, or a change of an attempt's state (`state`, an api_pb2.TaskState)."""
+
+    seq: int
+    app_id: str
+    function_id: str
+    call_id: str
+    task_id: str
+    stream: int
+    state: int
+    at: float
+    data: str
+
+
+class State:
+    """The file and its tables."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file of a state folder, or make it."""
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(_SCHEMA)
+        self._entry = self._db.execute("SELECT coalesce(max(entry), 0) FROM input").fetchone()[0]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def forget_old(self, *, now_s: float) -> None:
+        """Remove results, logs and attempts that are older than Modal keeps them."""
+        limit = now_s - KEEP_S
+        old = "SELECT id FROM call WHERE created_at < ?"
+        self._db.execute(f"DELETE FROM input WHERE entry IS NOT NULL AND call_id IN ({old})", (limit,))  # noqa: S608 - a constant
+        self._db.execute(f"DELETE FROM chunk WHERE call_id IN ({old})", (limit,))  # noqa: S608 - a constant
+        self._db.execute(
+            "DELETE FROM call WHERE created_at < ? AND NOT EXISTS (SELECT 1 FROM input WHERE call_id = call.id)",
+            (limit,),
+        )
+        self._db.execute("DELETE FROM log WHERE at < ?", (limit,))
+        self._db.execute("DELETE FROM task WHERE ended_at < ?", (limit,))
+
+    # What clients defined
+
+    def put(self, record: Record) -> None:
+        """Write a record, new or changed."""
+        body = json.dumps(
+            {
+                name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
+                for name, value in dataclasses.asdict(record).items()
+            }
+        )
+        self._db.execute(
+            "INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?)",
+            (record.kind, record.id, record.app_id, record.name, body),
+        )
+
+    def get(self, kind: type[RecordT], record_id: str) -> RecordT | None:
+        """Return a record by its id."""
+        row = self._db.execute("SELECT body FROM record WHERE id = ? AND kind = ?", (record_id, kind.kind)).fetchone()
+        return None if row is None else _read(kind, row[0])
+
+    def find(self, kind: type[RecordT], name: str) -> RecordT | None:
+        """Return the youngest record of a name."""
+        row = self._db.execute(
+            "SELECT body FROM record WHERE kind = ? AND name = ? ORDER BY rowid DESC LIMIT 1", (kind.kind, name)
+        ).fetchone()
+        return None if row is None else _read(kind, row[0])
+
+    def all(self, kind: type[RecordT], *, app_id: str | None = None) -> Iterator[RecordT]:
+        """Yield the records of a kind, or of one app, in the order in which they came."""
+        rows = self._db.execute(
+            "SELECT body FROM record WHERE kind = ? AND (? IS NULL OR app_id = ?) ORDER BY rowid",
+            (kind.kind, app_id, app_id),
+        ).fetchall()
+        yield from (_read(kind, row[0]) for row in rows)
+
+    def remove(self, record: Record) -> None:
+        """Forget a record."""
+        self._db.execute("DELETE FROM record WHERE id = ?", (record.id,))
+
+    # Calls, their inputs and outputs
+
+    def add_call(
+        self, call_id: str, *, function_id: str, app_id: str, caller_app_id: str, is_map: bool, invocation: int
+    ) -> None:
+        """Note a call."""
+        self._db.execute(
+            "INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (call_id, function_id, app_id, caller_app_id, is_map, invocation, time.time()),
+        )
+
+    def call(self, call_id: str) -> sqlite3.Row | None:
+        """Return a call: id, function_id, app_id, caller_app_id, is_map, invocation, created_at."""
+        return self._row("SELECT * FROM call WHERE id = ?", call_id)
+
+    def add_inputs(self, call_id: str, inputs: list[tuple[str, int, bytes]]) -> None:
+        """Note inputs (id, index, serialised api_pb2.FunctionInput) of a call."""
+        with self._db:
+            self._db.execute("BEGIN")
+            self._db.executemany(
+                "INSERT INTO input VALUES (?, ?, ?, ?, 0, 0, NULL, NULL, NULL)",
+                [(input_id, call_id, idx, body) for input_id, idx, body in inputs],
+            )
+
+    def input(self, input_id: str) -> sqlite3.Row | None:
+        """Return an input with its call: the columns of both tables."""
+        return self._row(
+            "SELECT input.*, call.function_id, call.app_id, call.invocation, call.is_map"
+            " FROM input JOIN call ON call.id = call_id WHERE input.id = ?",
+            input_id,
+        )
+
+    def count_attempt(self, input_id: str) -> None:
+        """Note that one more attempt at an input began."""
+        self._db.execute("UPDATE input SET attempts = attempts + 1 WHERE id = ?", (input_id,))
+
+    def count_failure(self, input_id: str) -> None:
+        """Note that an attempt at an input failed and is to be repeated."""
+        self._db.execute("UPDATE input SET failures = failures + 1 WHERE id = ?", (input_id,))
+
+    def finish(self, input_id: str, output: bytes, status: int) -> None:
+        """Keep the output of an input: a serialised api_pb2.FunctionGetOutputsItem."""
+        self._entry += 1
+        self._db.execute(
+            "UPDATE input SET output = ?, status = ?, entry = ? WHERE id = ? AND entry IS NULL",
+            (output, status, self._entry, input_id),
+        )
+
+    def outputs(self, call_id: str, *, after: int, first: int, last: int, limit: int) -> list[tuple[int, bytes]]:
+        """Return (entry, output) of the inputs whose index lies between first and last, oldest entry first."""
+        return self._db.execute(
+            "SELECT entry, output FROM input WHERE call_id = ? AND entry > ? AND idx BETWEEN ? AND ?"
+            " ORDER BY entry LIMIT ?",
+            (call_id, after, first, last, limit),
+        ).fetchall()
+
+    def clear_outputs(self, call_id: str) -> None:
+        """Forget what was fetched; and the call with its last input."""
+        self._db.execute("DELETE FROM input WHERE call_id = ? AND entry IS NOT NULL", (call_id,))
+
+    def unfinished(self, call_id: str) -> int:
+        """Count the inputs of a call that have no output."""
+        row = self._db.execute("SELECT count(*) FROM input WHERE call_id = ? AND entry IS NULL", (call_id,))
+        return int(row.fetchone()[0])
+
+    def statuses(self, call_id: str) -> dict[int | None, int]:
+        """Count the inputs of a call by the status of their result; None for those without one."""
+        return dict(
+            self._db.execute("SELECT status, count(*) FROM input WHERE call_id = ? GROUP BY status", (call_id,))
+        )
+
+    def open_inputs(self, *, app_id: str | None = None, call_id: str | None = None) -> list[tuple[str, str, str]]:
+        """Return (input, function, app) of what has no output yet: of all, of an app, or of a call."""
+        return self._db.execute(
+            "SELECT input.id, function_id, app_id FROM input JOIN call ON call.id = call_id WHERE entry IS NULL"
+            " AND (? IS NULL OR app_id = ?) AND (? IS NULL OR call_id = ?) ORDER BY input.rowid",
+            (app_id, app_id, call_id, call_id),
+        ).fetchall()
+
+    def calls_of(self, function_id: str) -> list[sqlite3.Row]:
+        """Return the calls of a function, oldest first."""
+        return self._rows("SELECT * FROM call WHERE function_id = ? ORDER BY created_at", function_id)
+
+    def add_chunks(self, call_id: str, chunks: list[tuple[int, bytes]]) -> None:
+        """Keep what a generator yielded; a repeated attempt writes over what it had yielded before."""
+        with self._db:
+            self._db.execute("BEGIN")
+            self._db.executemany(
+                "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?)", [(call_id, index, body) for index, body in chunks]
+            )
+
+    def chunks(self, call_id: str, *, after: int, limit: int = 64) -> list[tuple[int, bytes]]:
+        """Return (index, chunk) of a generator's call."""
+        return self._db.execute(
+            "SELECT idx, body FROM chunk WHERE call_id = ? AND idx > ? ORDER BY idx LIMIT ?", (call_id, after, limit)
+        ).fetchall()
+
+    # Attempts and logs
+
+    def add_task(self, task_id: str, app_id: str, function_id: str) -> None:
+        """Note that an attempt was made."""
+        self._db.execute(
+            "INSERT INTO task VALUES (?, ?, ?, ?, NULL, NULL, NULL)", (task_id, app_id, function_id, time.time())
+        )
+
+    def start_task(self, task_id: str) -> None:
+        """Note that an attempt asked for its first input."""
+        self._db.execute("UPDATE task SET started_at = ? WHERE id = ?", (time.time(), task_id))
+
+    def end_task(self, task_id: str, ending: str) -> None:
+        """Note how an attempt ended."""
+        self._db.execute("UPDATE task SET ended_at = ?, ending = ? WHERE id = ?", (time.time(), ending, task_id))
+
+    def end_lost_tasks(self) -> None:
+        """Note that attempts of an earlier plane ended with it."""
+        self._db.execute(
+            "UPDATE task SET ended_at = ?, ending = 'the plane ended' WHERE ended_at IS NULL", (time.time(),)
+        )
+
+    def task(self, task_id: str) -> sqlite3.Row | None:
+        """Return an attempt: id, app_id, function_id, created_at, started_at, ended_at, ending."""
+        return self._row("SELECT * FROM task WHERE id = ?", task_id)
+
+    def tasks(self, *, app_id: str | None = None) -> list[sqlite3.Row]:
+        """Return the attempts of an app, or all, oldest first."""
+        return self._rows("SELECT * FROM task WHERE ? IS NULL OR app_id = ? ORDER BY created_at", app_id, app_id)
+
+    def add_log(
+        self, *, app_id: str, function_id: str, call_id: str, task_id: str, stream: int, state: int, data: str
+    ) -> None:
+        """Keep a piece of output."""
+        self._db.execute(
+            "INSERT INTO log (app_id, function_id, call_id, task_id, stream, state, at, data)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (app_id, function_id, call_id, task_id, stream, state, time.time(), data),
+        )
+
+    def logs(self, app_id: str, *, after: int, limit: int) -> list[LogLine]:
+        """Return an app's output after a sequence number."""
+        rows = self._db.execute(
+            "SELECT seq, app_id, function_id, call_id, task_id, stream, state, at, data FROM log"
+            " WHERE app_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+            (app_id, after, limit),
+        ).fetchall()
+        return [_log_line(row) for row in rows]
+
+    def logs_between(self, app_id: str, *, since: float, until: float) -> Iterator[LogLine]:
+        """Yield an app's output of a time, youngest first."""
+        rows = self._db.execute(
+            "SELECT seq, app_id, function_id, call_id, task_id, stream, state, at, data FROM log"
+            " WHERE app_id = ? AND at BETWEEN ? AND ? ORDER BY seq DESC",
+            (app_id, since, until),
+        )
+        yield from map(_log_line, rows)
+
+    def _row(self, sql: str, *values: object) -> sqlite3.Row | None:
+        cursor = self._db.execute(sql, values)
+        cursor.row_factory = sqlite3.Row
+        row: sqlite3.Row | None = cursor.fetchone()
+        return row
+
+    def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        cursor = self._db.execute(sql, values)
+        cursor.row_factory = sqlite3.Row
+        return cursor.fetchall()
+
+
+def _log_line(row: tuple[Any, ...]) -> LogLine:
+    names = ("seq", "app_id", "function_id", "call_id", "task_id", "stream", "state", "at", "data")
+    return LogLine(**dict(zip(names, row, strict=True)))
+
+
+def _read(kind: type[RecordT], body: str) -> RecordT:
+    values: dict[str, Any] = json.loads(body)
+    for item in dataclasses.fields(kind):
+        if item.type == "bytes":
+            values[item.name] = base64.b64decode(values[item.name])
+    return kind(**values)
