@@ -241,7 +241,6 @@ CATALOGUE: Final = load_catalogue(Path(__file__).resolve().parent.parent / "trim
 @pytest.mark.parametrize("name", CATALOGUE.services)
 def test_a_service_of_the_catalogue_has_all_that_it_needs(name: str, root: Path) -> None:
     folder = root / "services" / name
-    assert (folder / "Dockerfile").is_file()
     assert tomllib.loads((folder / "models.toml").read_text())["models"]
     service = CATALOGUE.services[name]
     assert (root / service.golden.picture).is_file()
@@ -272,7 +271,7 @@ def test_a_job_s_configuration_holds_no_resources(name: str, root: Path) -> None
 
 
 def test_every_folder_of_a_service_or_a_job_is_in_the_catalogue(root: Path) -> None:
-    services = {path.parent.name for path in (root / "services").glob("*/Dockerfile")}
+    services = {path.parent.name for path in (root / "services").glob("*/models.toml")}
     jobs = {path.parent.name for path in (root / "training").glob("*/__main__.py")}
     assert (services, jobs) == (set(CATALOGUE.services), set(CATALOGUE.jobs))
 

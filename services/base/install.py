@@ -1,0 +1,114 @@
+"""Fill the environment of a shared base: `python install.py LOCK`, inside the build of services/base/Dockerfile.
+
+Wheels are fetched and unpacked in the staging folder, a RAM disk in the build. Only what runs is copied from there to
+the image's environment: the disk never holds a download, nor a file that would be deleted again. Standard library only.
+"""
+
+from __future__ import annotations
+
+import compileall
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+ENVIRONMENT = Path("/opt/venv")
+SECRETS = Path("/run/secrets")
+STAGING = Path("/staging")
+
+INDEX_VARIABLES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
+
+# Fetched and unpacked one by one, as the staging folder is memory: the largest takes 1.7 GB there, all of them 5 GB.
+ALONE = re.compile(r"nvidia-|onnxruntime-gpu|torch")
+
+# What never runs in a service, by its place in site-packages: tests, headers, type stubs, archives, what only makes or
+# converts models, and a second copy of onnxruntime for C programs (35 MB; the Python module holds its own).
+LEFT_OUT = (
+    "bin",
+    "**/tests",
+    "**/test",
+    "**/include",
+    "**/*.pyi",
+    "**/*.h",
+    "**/*.hpp",
+    "**/*.cuh",
+    "**/*.a",
+    "**/*.lib",
+    "**/*.cmake",
+    "numpy/f2py",
+    "numpy/distutils",
+    "onnxruntime/capi/libonnxruntime.so*",
+    "onnxruntime/quantization",
+    "onnxruntime/tools",
+    "onnxruntime/transformers",
+)
+
+
+def main(lock: Path) -> None:
+    """Install everything that a lock names, checked by its hashes, into the environment."""
+    site = site_packages(ENVIRONMENT)
+    if not site.is_dir():
+        venv.create(ENVIRONMENT, symlinks=True)
+    for number, requirements in enumerate(batches(lock.read_text(encoding="utf-8"))):
+        staged = STAGING / str(number)
+        fetch(requirements, staged)
+        prune(staged)
+        compileall.compile_dir(
+            staged,
+            quiet=1,
+            stripdir=str(staged),
+            prependdir=str(site),
+            invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,  # the image is read-only
+        )
+        shutil.copytree(staged, site, symlinks=True, dirs_exist_ok=True)
+        shutil.rmtree(staged)
+
+
+def site_packages(environment: Path) -> Path:
+    """Return where an environment keeps its packages."""
+    return Path(sysconfig.get_path("purelib", "venv", vars={"base": str(environment)}))
+
+
+def batches(lock: str) -> Iterator[str]:
+    """Yield the requirements that are installed at the same time: the small ones first, then each large one."""
+    entries = [entry for entry in re.split(r"\n(?=[a-z])", lock) if re.match(r"[a-z]", entry)]
+    small = [entry for entry in entries if not ALONE.match(entry)]
+    if small:
+        yield "\n".join(small)
+    yield from (entry for entry in entries if ALONE.match(entry))
+
+
+def fetch(requirements: str, target: Path) -> None:
+    """Unpack the wheels of these requirements, and nothing that they do not name, into a folder."""
+    given = {name: secret.read_text().strip() for name in INDEX_VARIABLES if (secret := SECRETS / name).is_file()}
+    listed = target.with_suffix(".txt")
+    listed.write_text(requirements, encoding="utf-8")
+    subprocess.run(
+        [
+            sys.executable, "-B", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+            "--root-user-action", "ignore", "--no-cache-dir", "--no-compile", "--no-deps",
+            "--require-hashes", "--only-binary", ":all:", "--target", str(target), "--requirement", str(listed),
+        ],
+        env={**os.environ, **given, "TMPDIR": str(STAGING)},
+        check=True,
+    )  # fmt: skip
+
+
+def prune(folder: Path) -> None:
+    """Delete what never runs."""
+    for pattern in LEFT_OUT:
+        for path in sorted(folder.glob(pattern)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
