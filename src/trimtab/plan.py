@@ -6,14 +6,16 @@ The executor runs it, another only shows it; the budget check reads it before ei
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from trimtab.errors import BudgetError
+from trimtab.schedule import makespan_of, peak_of, peak_side_by_side
 from trimtab.units import MIB, format_duration, format_size, format_usd
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from trimtab.catalogue import Budgets
 
 
@@ -38,44 +40,63 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One thing to do: its stable name (the ledger's key), what it says to a person, and what it is to take."""
+    """One thing to do: its stable name (the ledger's key), what it says to a person, and what it is to take.
+
+    `needs` names the steps without which it cannot run; None means every step before it.
+    """
 
     name: str
     title: str
     action: Action
     predicted: Cost
     basis: Literal["declared", "ledger"] = "declared"
+    needs: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Steps, in the order in which they run."""
+    """Steps, in the order in which they run; `jobs` of them may run at the same time where none needs another."""
 
     steps: tuple[Step, ...]
+    jobs: int = 1
 
     @property
     def peak_bytes(self) -> int:
-        """The highest disk use above the start: what earlier steps keep plus what the running one needs."""
-        return peak_of([step.predicted for step in self.steps])
+        """The highest disk use above the start: what finished steps keep plus what the running ones need."""
+        if self.jobs == 1:
+            return peak_of([step.predicted for step in self.steps])
+        return peak_side_by_side(self.costs(), self.needs(), jobs=self.jobs)
 
     @property
     def memory_bytes(self) -> int:
-        """The largest step: they run one at a time."""
-        return max((step.predicted.memory_bytes or 0 for step in self.steps), default=0)
+        """The largest steps, as many as run at the same time."""
+        largest = sorted((step.predicted.memory_bytes or 0 for step in self.steps), reverse=True)
+        return sum(largest[: self.jobs])
 
     @property
     def wall_s(self) -> float:
-        return sum(step.predicted.wall_s for step in self.steps)
+        return makespan_of({step.name: step.predicted.wall_s for step in self.steps}, self.needs(), jobs=self.jobs)
 
     @property
     def usd(self) -> float:
         return sum(step.predicted.usd for step in self.steps)
 
+    def costs(self) -> dict[str, Cost]:
+        """Return what each step is to take, by its name."""
+        return {step.name: step.predicted for step in self.steps}
 
-def peak_of(costs: list[Cost]) -> int:
-    """Return the peak disk of costs that are paid one after the other."""
-    kept_before = accumulate((cost.kept_bytes for cost in costs), initial=0)
-    return max((kept + cost.peak_bytes for kept, cost in zip(kept_before, costs, strict=False)), default=0)
+    def needs(self) -> dict[str, frozenset[str]]:
+        """Return for each step the names of those in this plan that must be done before it."""
+        before: list[str] = []
+        found: dict[str, frozenset[str]] = {}
+        for step in self.steps:
+            found[step.name] = frozenset(before if step.needs is None else set(step.needs).intersection(before))
+            before.append(step.name)
+        return found
+
+    def without(self, names: Container[str]) -> Plan:
+        """Return the plan that is left when these steps are done."""
+        return replace(self, steps=tuple(step for step in self.steps if step.name not in names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

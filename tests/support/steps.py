@@ -18,10 +18,12 @@ class Task:
     name: str
 
 
-def task_step(name: str, *, peak_bytes: int = MIB, kept_bytes: int = MIB) -> Step:
+def task_step(
+    name: str, *, peak_bytes: int = MIB, kept_bytes: int = MIB, wall_s: float = 1, needs: tuple[str, ...] | None = None
+) -> Step:
     """Return the step of a task."""
-    cost = Cost(peak_bytes=peak_bytes, kept_bytes=kept_bytes, memory_bytes=None, wall_s=1)
-    return Step(name=name, title=f"doing {name}", action=Task(name=name), predicted=cost)
+    cost = Cost(peak_bytes=peak_bytes, kept_bytes=kept_bytes, memory_bytes=None, wall_s=wall_s)
+    return Step(name=name, title=f"doing {name}", action=Task(name=name), predicted=cost, needs=needs)
 
 
 def plan_of(*names: str) -> Plan:

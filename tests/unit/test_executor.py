@@ -32,8 +32,12 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 @pytest.fixture
-def carry_out(handler: RecordingHandler, ledger: Ledger, tmp_path: Path) -> Callable[[Plan], RunRecord]:
-    executor = Executor({Task: handler}, ledger=ledger, console=Console(), watched=(tmp_path,))
+def executor(handler: RecordingHandler, ledger: Ledger, tmp_path: Path) -> Executor:
+    return Executor({Task: handler}, ledger=ledger, console=Console(), watched=(tmp_path,))
+
+
+@pytest.fixture
+def carry_out(executor: Executor) -> Callable[[Plan], RunRecord]:
     return lambda plan: executor.run(plan, run="r1")
 
 
@@ -220,6 +224,128 @@ def test_the_record_tells_when_each_step_ran_and_how_full_the_disk_was(
     assert times == sorted(times)
     assert times[-1] >= second.started_s
     assert len([at_s for at_s in times if at_s <= first.ended_s]) >= 3
+
+
+FAN = (
+    task_step("base"),
+    task_step("a", needs=("base",)),
+    task_step("serve a", needs=("a",)),
+    task_step("b", needs=("base",)),
+    task_step("serve b", needs=("b",)),
+)
+
+
+def outcomes_of(record: RunRecord) -> dict[str, str]:
+    return {outcome.step.name: outcome.outcome for outcome in record.outcomes}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failure_skips_what_needs_it_and_nothing_else(
+    carry_out: CarryOut, executor: Executor, handler: RecordingHandler, ledger: Ledger, jobs: int
+) -> None:
+    error = HealthError("a is ill", why="fever", remedy="rest")
+    handler.does["a"] = raising(error)
+    with pytest.raises(HealthError) as caught:
+        carry_out(Plan(steps=FAN, jobs=jobs))
+    assert caught.value is error
+    assert sorted(handler.ran) == ["a", "b", "base", "serve b"]
+    assert sorted((entry.step, entry.outcome) for entry in ledger.entries()) == [
+        ("a", "failed"), ("b", "done"), ("base", "done"), ("serve b", "done"),
+    ]  # fmt: skip
+
+
+def test_a_record_of_a_run_that_kept_going_tells_each_end(executor: Executor, handler: RecordingHandler) -> None:
+    handler.does["a"] = raising(HealthError("a is ill", why="fever", remedy="rest"))
+    record = executor.run(Plan(steps=FAN), run="r1", keep_going=True)
+    assert outcomes_of(record) == {
+        "base": "done", "a": "failed", "serve a": "skipped", "b": "done", "serve b": "done",
+    }  # fmt: skip
+    assert [error.what for error in record.failures] == ["a is ill"]
+    by_name = {outcome.step.name: outcome.verdict for outcome in record.outcomes}
+    assert (by_name["a"], by_name["serve a"]) == ("FAILED: a is ill", "skipped: a is not there")
+
+
+def test_nothing_is_left_to_do_when_what_all_need_fails(executor: Executor, handler: RecordingHandler) -> None:
+    handler.does["base"] = raising(HealthError("base is ill", why="fever", remedy="rest"))
+    record = executor.run(Plan(steps=FAN, jobs=2), run="r1", keep_going=True)
+    assert handler.ran == ["base"]
+    assert list(outcomes_of(record).values()) == ["failed", "skipped", "skipped", "skipped", "skipped"]
+
+
+def test_steps_that_need_nothing_of_each_other_run_side_by_side_and_predict_no_disk(
+    executor: Executor, handler: RecordingHandler, ledger: Ledger
+) -> None:
+    both = threading.Barrier(2, timeout=10)
+    handler.does["a"] = handler.does["b"] = lambda _say: both.wait()
+    record = executor.run(Plan(steps=FAN, jobs=2), run="r1")
+    assert set(outcomes_of(record).values()) == {"done"}
+    assert {entry.step: entry.alone for entry in ledger.entries()}["base"] is True
+    assert {entry.step: entry.alone for entry in ledger.entries()}["a"] is False
+    assert set(ledger.measured()) & {"a", "b"} == set()
+
+
+def test_no_more_run_side_by_side_than_the_plan_says(executor: Executor, handler: RecordingHandler) -> None:
+    running: list[str] = []
+    most: list[int] = []
+
+    def busy(name: str) -> Callable[[Any], None]:
+        def do(_say: object) -> None:
+            running.append(name)
+            most.append(len(running))
+            time.sleep(0.05)
+            running.remove(name)
+
+        return do
+
+    names = "abcdef"
+    handler.does = {name: busy(name) for name in names}
+    executor.run(Plan(steps=tuple(task_step(name, needs=()) for name in names), jobs=2), run="r1")
+    assert max(most) == 2
+
+
+def test_an_interrupt_reaches_every_step_that_runs_and_each_tidies_up(
+    executor: Executor, handler: RecordingHandler, ledger: Ledger
+) -> None:
+    both, tidied = threading.Barrier(2, timeout=10), []
+
+    def busy(name: str, *, interrupts: bool) -> Callable[[Any], None]:
+        def do(_say: object) -> None:
+            both.wait()
+            if interrupts:
+                os.kill(os.getpid(), signal.SIGINT)
+            try:
+                for _ in range(500):
+                    time.sleep(0.02)
+            finally:
+                tidied.append(name)
+
+        return do
+
+    handler.does = {"a": busy("a", interrupts=True), "b": busy("b", interrupts=False)}
+    with pytest.raises(KeyboardInterrupt):
+        executor.run(Plan(steps=FAN, jobs=2), run="r1")
+    assert sorted(tidied) == ["a", "b"]
+    assert sorted(handler.ran) == ["a", "b", "base"]
+    assert [entry.outcome for entry in ledger.entries() if entry.step in ("a", "b")] == ["failed", "failed"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("meter", "step"))]
+
+
+def test_a_bug_in_one_step_ends_the_others(executor: Executor, handler: RecordingHandler) -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def endless(_say: object) -> None:
+        both.wait()
+        for _ in range(500):
+            time.sleep(0.02)
+
+    def broken(_say: object) -> None:
+        both.wait()
+        raise RuntimeError("a bug")
+
+    handler.does = {"a": endless, "b": broken}
+    with pytest.raises(RuntimeError, match="a bug"):
+        executor.run(Plan(steps=FAN, jobs=2), run="r1")
+    assert "serve a" not in handler.ran
 
 
 def test_a_step_nobody_can_carry_out_is_found_before_anything_runs(tmp_path: Path, ledger: Ledger) -> None:

@@ -20,12 +20,15 @@ from trimtab.plan import Cost, Step
 _MAX_BYTES: Final = 32 * 1024 * 1024
 _RUNS: Final = 5
 
-Outcome = Literal["done", "already done", "failed"]
+Outcome = Literal["done", "already done", "failed", "skipped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One step of one run: when, what was predicted, what was measured, how it ended, and what it left."""
+    """One step of one run: when, what was predicted, what was measured, how it ended, and what it left.
+
+    `alone` is False where other steps ran beside it: what was measured is then also theirs, and predicts nothing.
+    """
 
     run: str
     step: str
@@ -34,6 +37,7 @@ class Entry:
     predicted: Cost
     measured: Cost | None
     result: Mapping[str, Any]
+    alone: bool = True
 
 
 class Ledger:
@@ -81,16 +85,24 @@ class Ledger:
         """
         taken: dict[str, deque[Cost]] = defaultdict(lambda: deque(maxlen=_RUNS))
         for entry in self.entries():
-            if entry.outcome == "done" and entry.measured is not None:
+            if entry.outcome == "done" and entry.measured is not None and entry.alone:
                 taken[entry.step].append(entry.measured)
         return {step: _most(costs) for step, costs in taken.items()}
 
 
-def entry_of(step: Step, *, run: str, outcome: Outcome, measured: Cost | None, result: Mapping[str, Any]) -> Entry:
+def entry_of(
+    step: Step, *, run: str, outcome: Outcome, measured: Cost | None, result: Mapping[str, Any], alone: bool = True
+) -> Entry:
     """Return the entry of a step that just ended."""
-    at = datetime.now(UTC).isoformat(timespec="milliseconds")
     return Entry(
-        run=run, step=step.name, at=at, outcome=outcome, predicted=step.predicted, measured=measured, result=result
+        run=run,
+        step=step.name,
+        at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        outcome=outcome,
+        predicted=step.predicted,
+        measured=measured,
+        result=result,
+        alone=alone,
     )
 
 
