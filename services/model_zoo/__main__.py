@@ -12,15 +12,15 @@ from services.model_zoo.fetch import FetchedModel, fetch_models
 from services.serving.manifest import read_manifest
 from services.serving.problems import StartError
 
-DEFAULT_MANIFEST = Path(__file__).parent.parent / "yolo-combined" / "models.toml"
+SERVICES = Path(__file__).parent.parent
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code (0 done, 2 manifest, 3 npm missing, 4 npm failed, 5 not as pinned)."""
     arguments = _parser().parse_args(argv)
     try:
-        manifest = read_manifest(arguments.manifest)
-        models = fetch_models(manifest, arguments.out, say=_say)
+        paths = [arguments.manifest] if arguments.manifest else sorted(SERVICES.glob("*/models.toml"))
+        models = fetch_models([read_manifest(path) for path in paths], arguments.out, say=_say)
     except (ZooError, StartError) as error:
         _say(str(error))
         return error.exit_code
@@ -34,9 +34,9 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m services.model_zoo", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    fetch = commands.add_parser("fetch", help="fetch, convert and check every model of a manifest")
+    fetch = commands.add_parser("fetch", help="fetch, convert and check every model of a manifest, or of every service")
     fetch.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the .onnx files go")
-    fetch.add_argument("--manifest", type=Path, default=DEFAULT_MANIFEST, metavar="FILE", help="a models.toml")
+    fetch.add_argument("--manifest", type=Path, metavar="FILE", help="a models.toml; left out: every service's")
     fetch.add_argument("--json", action="store_true", help="write the result as JSON")
     return parser
 

@@ -40,3 +40,9 @@ class ConversionError(ZooError):
     """The graph holds what the converter does not know; a manifest names a model that we cannot make."""
 
     exit_code = 2
+
+
+class DisagreementError(ZooError):
+    """Two manifests contradict each other."""
+
+    exit_code = 2

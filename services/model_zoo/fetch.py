@@ -1,4 +1,4 @@
-"""The models of a manifest, made and checked: each file appears whole under its name, or not at all.
+"""The models of manifests, made and checked: each file appears whole under its name, or not at all.
 
 Writes only into the given directory; what is already right there is left alone, and then nothing is fetched.
 """
@@ -13,15 +13,15 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from services.model_zoo.convert import onnx_bytes
-from services.model_zoo.errors import DriftError
+from services.model_zoo.errors import DisagreementError, DriftError
 from services.model_zoo.graph_model import read_graph_model
 from services.model_zoo.package import fetch_package, read_members
 from services.serving.manifest import file_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from services.serving.manifest import Manifest, ModelSpec
+    from services.serving.manifest import Manifest, ModelSpec, PackageSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +36,21 @@ class FetchedModel:
     made: bool
 
 
-def fetch_models(manifest: Manifest, directory: Path, *, say: Callable[[str], None]) -> tuple[FetchedModel, ...]:
-    """Bring every model of the manifest into the directory. Raises a ZooError; what was right before stays."""
+def fetch_models(
+    manifests: Sequence[Manifest], directory: Path, *, say: Callable[[str], None]
+) -> tuple[FetchedModel, ...]:
+    """Bring every model of the manifests into the directory, each package fetched once and each model made once.
+
+    Raises a ZooError; what was right before stays.
+    """
+    models = {name: model for manifest in manifests for name, model in manifest.models.items()}
+    packages = {name: manifest.packages[name] for manifest in manifests for name in manifest.packages}
+    _check_agreement(manifests, models, packages)
     directory.mkdir(parents=True, exist_ok=True)
-    wanted = {
-        name: model
-        for name, model in manifest.models.items()
-        if file_problem(directory / model.file, model) is not None
-    }
+    wanted = {name: model for name, model in models.items() if file_problem(directory / model.file, model) is not None}
     for package_name in dict.fromkeys(model.source.package for model in wanted.values()):
-        models = {name: model for name, model in wanted.items() if model.source.package == package_name}
-        _make_from_package(manifest, package_name, models, directory, say=say)
+        from_here = {name: model for name, model in wanted.items() if model.source.package == package_name}
+        _make_from_package(packages[package_name], from_here, directory, say=say)
     return tuple(
         FetchedModel(
             name=name,
@@ -56,19 +60,36 @@ def fetch_models(manifest: Manifest, directory: Path, *, say: Callable[[str], No
             bytes=model.bytes,
             made=name in wanted,
         )
-        for name, model in manifest.models.items()
+        for name, model in models.items()
     )
 
 
+def _check_agreement(
+    manifests: Sequence[Manifest], models: Mapping[str, ModelSpec], packages: Mapping[str, PackageSource]
+) -> None:
+    """Refuse two manifests that mean different files, or packages, by one name."""
+    for manifest in manifests:
+        others = [name for name, package in manifest.packages.items() if packages[name] != package]
+        others += [
+            name
+            for name, model in manifest.models.items()
+            if (models[name].file, models[name].sha256) != (model.file, model.sha256)
+        ]
+        if others:
+            raise DisagreementError(
+                f"The manifests do not mean the same by {', '.join(others)}.",
+                why="Their files, or their packages, differ, and both would lie under one name.",
+                remedy="Give one of them another name and another `file`, or pin the same in both.",
+            )
+
+
 def _make_from_package(
-    manifest: Manifest,
-    package_name: str,
+    package: PackageSource,
     models: Mapping[str, ModelSpec],
     directory: Path,
     *,
     say: Callable[[str], None],
 ) -> None:
-    package = manifest.packages[package_name]
     names = {path for model in models.values() for path in (model.source.graph, *model.source.weights)}
     # beside the results, so that the disk that has room for them is the one that is used
     with tempfile.TemporaryDirectory(dir=directory, prefix=".fetch-") as scratch:

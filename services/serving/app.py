@@ -36,11 +36,14 @@ from services.serving.service import Found, Service
 from services.serving.upload import FIELD
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from services.serving.edge import Application
-    from services.serving.manifest import Manifest
+    from services.serving.manifest import Manifest, Task
     from services.serving.settings import Settings
+
+OFFERS: Mapping[Task, str] = {"detect": "detection", "pose": "pose"}
+"""What a service may offer, in the order in which it is told."""
 
 DISCARD_S = 2.0  # how long the rest of a refused body is read and dropped
 
@@ -110,6 +113,8 @@ def create_app(
         else:
             log.info("ready", extra={"fields": {"models": {m.name: m.spec.sha256 for m in service.models.values()}}})
 
+    tasks = tuple(task for task in OFFERS if task in manifest.offered)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(load())
@@ -118,16 +123,15 @@ def create_app(
         service.close()
 
     app = FastAPI(
-        title="Trimtab: detection and pose",
+        title=f"Trimtab: {' and '.join(OFFERS[task] for task in tasks)}",
         description="Send a picture, receive what is in it. Coordinates are pixels of the upright picture.",
         version="1",
         lifespan=lifespan,
         docs_url=None,  # Swagger's page would load scripts from other hosts
         redoc_url=None,
     )
-    _add_refusals(app)
-    _add_observation_routes(app, service)
-    tasks = {spec.task for spec in manifest.models.values()}
+    _add_refusals(app, tasks)
+    _add_observation_routes(app, service, tasks)
     if "detect" in tasks:
         _add_detect(app, service)
     if "pose" in tasks:
@@ -157,10 +161,12 @@ def _add_pose(app: FastAPI, service: Service) -> None:
         """Find persons, each with a box, a score and COCO's seventeen keypoints."""
         found = await service.find("pose", request.stream(), request.headers, **wishes.model_dump())
         findings = found.findings
+        labels = found.model.spec.labels
         return PoseAnswer(
             **_about(found),
             persons=tuple(
                 Person(
+                    label=labels[label],
                     score=_share(score),
                     box=_box(box),
                     keypoints=tuple(
@@ -168,12 +174,14 @@ def _add_pose(app: FastAPI, service: Service) -> None:
                         for name, (x, y, point_score) in zip(KEYPOINTS, points, strict=True)
                     ),
                 )
-                for score, box, points in zip(findings.scores, findings.boxes, findings.keypoints, strict=True)
+                for label, score, box, points in zip(
+                    findings.labels, findings.scores, findings.boxes, findings.keypoints, strict=True
+                )
             ),
         )
 
 
-def _add_observation_routes(app: FastAPI, service: Service) -> None:
+def _add_observation_routes(app: FastAPI, service: Service, tasks: Sequence[Task]) -> None:
     @app.get("/health", responses={503: {"model": Health, "description": "starting"}}, summary="Is it ready?")
     async def health(response: Response) -> Health:
         """Answer 200 `healthy` once every model has answered its warm-up, 503 `starting` until then."""
@@ -188,7 +196,7 @@ def _add_observation_routes(app: FastAPI, service: Service) -> None:
                     task=spec.task,
                     sha256=spec.sha256,
                     licence=spec.licence,
-                    ready=spec.task in service.models,
+                    ready=name in service.models,
                 )
                 for name, spec in service.manifest.models.items()
             ),
@@ -207,11 +215,13 @@ def _add_observation_routes(app: FastAPI, service: Service) -> None:
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
         return Response(
-            page_html(service.settings.max_body_bytes), media_type="text/html; charset=utf-8", headers=page_headers()
+            page_html(service.settings.max_body_bytes, tuple(tasks)),
+            media_type="text/html; charset=utf-8",
+            headers=page_headers(),
         )
 
 
-def _add_refusals(app: FastAPI) -> None:
+def _add_refusals(app: FastAPI, tasks: Sequence[Task]) -> None:
     """Give every answer that is not a result the one form of ProblemAnswer."""
 
     def answer(refusal: Refusal) -> Response:
@@ -229,7 +239,8 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def no_route(_: Request, error: HTTPException) -> Response:
-        hint = "POST /v1/detect or /v1/pose, GET /health, /metrics, /openapi.json or the page at /."
+        addresses = " or ".join(f"/v1/{task}" for task in tasks)
+        hint = f"POST {addresses}, GET /health, /metrics, /openapi.json or the page at /."
         code = {404: "no_such_address", 405: "wrong_method"}.get(error.status_code, "refused")
         return answer(
             Refusal(error.status_code, code, f"{error.detail}.", hint=hint, headers=dict(error.headers or {}))

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Task = Literal["detect", "pose"]
-DecoderName = Literal["nanodet", "movenet-multipose"]
-DECODER_TASKS: Mapping[str, Task] = {"nanodet": "detect", "movenet-multipose": "pose"}
+DetectDecoderName = Literal[
+    "centernet", "nanodet", "yolo-nas", "yolo-nas-batch", "yolo-nas-flat", "yolov8", "yolov8-nms"
+]
+PictureDecoderName = Literal[DetectDecoderName, "movenet-multipose", "yolov8-pose", "yolov8-pose-nms"]
+CropDecoderName = Literal["movenet-single", "rtmpose-simcc"]
+DecoderName = Literal[PictureDecoderName, CropDecoderName]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Channels = tuple[float, float, float]
@@ -57,19 +61,29 @@ class ModelInput(_Section):
     width: Annotated[int, Field(ge=1, le=4096)]
     height: Annotated[int, Field(ge=1, le=4096)]
     layout: Literal["NCHW", "NHWC"]
-    dtype: Literal["float32", "int32"]
+    dtype: Literal["float32", "int32", "uint8"]
     colour: Literal["RGB", "BGR"]
-    resize: Literal["stretch", "letterbox"]
+    resize: Literal["stretch", "letterbox", "crop"]
+    fill: Annotated[int, Field(ge=0, le=255, description="the grey of what the picture does not cover")] = 0
     mean: Channels = (0.0, 0.0, 0.0)
     std: Annotated[Channels, Field(description="in the model's colour order, as mean is")] = (1.0, 1.0, 1.0)
 
     @model_validator(mode="after")
     def _integers_are_not_normalised(self) -> Self:
-        if self.dtype == "int32" and (self.mean, self.std) != ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)):
-            raise ValueError("an int32 input takes pixels as they are: leave out mean and std")
+        if self.dtype != "float32" and (self.mean, self.std) != ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)):
+            raise ValueError(f"an {self.dtype} input takes pixels as they are: leave out mean and std")
         if 0.0 in self.std:
             raise ValueError("std divides, so none of it may be 0")
         return self
+
+
+class Crop(_Section):
+    """Whom a model looks at that sees one person at a time: what another model of the manifest found."""
+
+    detector: Annotated[Text, Field(description="a model of this manifest; it then serves this one and nobody else")]
+    label: Annotated[Text, Field(description="which of its labels are looked at")]
+    at_most: Annotated[int, Field(ge=1, le=100, description="in one picture, the best first")]
+    padding: Annotated[float, Field(ge=1, le=3, description="the crop's size as a multiple of the box's")] = 1.25
 
 
 class ModelSpec(_Section):
@@ -85,34 +99,58 @@ class ModelSpec(_Section):
     min_score: Share
     overlap: Annotated[Share, Field(description="of two boxes of one label that overlap more (IoU), one is kept")]
     input: ModelInput
+    crop: Crop | None = None
     licence: Text
     upstream: Text
     source: GraphSource
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        if DECODER_TASKS[self.decoder] != self.task:
-            raise ValueError(f"the decoder {self.decoder} serves the task {DECODER_TASKS[self.decoder]}")
+        serves: Task = "detect" if self.decoder in get_args(DetectDecoderName) else "pose"
+        if serves != self.task:
+            raise ValueError(f"the decoder {self.decoder} serves the task {serves}")
+        crops = self.decoder in get_args(CropDecoderName)
+        if crops != (self.input.resize == "crop") or crops != (self.crop is not None):
+            raise ValueError(
+                f"the decoder {self.decoder} "
+                + ("looks at crops: it needs input.resize = crop, and crop" if crops else "looks at whole pictures")
+            )
         if ".." in PurePosixPath(self.key).parts:
             raise ValueError("the key climbs out of models/")
         return self
 
 
 class Manifest(_Section):
-    """All models of one service, at most one for each task, and the packages that they are made from."""
+    """All models of one service, at most one for each task offered, and the packages that they are made from."""
 
     packages: dict[str, PackageSource]
     models: Annotated[dict[str, ModelSpec], Field(min_length=1)]
 
+    @property
+    def offered(self) -> Mapping[Task, str]:
+        """Return the model behind each task that is offered; a detector that another model crops by is behind none."""
+        inner = {crop.detector for crop in self._crops().values()}
+        return {model.task: name for name, model in self.models.items() if name not in inner}
+
+    def _crops(self) -> dict[str, Crop]:
+        return {name: model.crop for name, model in self.models.items() if model.crop is not None}
+
     @model_validator(mode="after")
     def _references_hold(self) -> Self:
-        tasks: dict[str, str] = {}
+        inner = {crop.detector for crop in self._crops().values()}
         for name, model in self.models.items():
             if model.source.package not in self.packages:
                 raise ValueError(f"models.{name}.source.package names {model.source.package}, which packages lacks")
-            if model.task in tasks:
-                raise ValueError(f"models.{name} and models.{tasks[model.task]} both serve the task {model.task}")
-            tasks[model.task] = name
+            if self.offered.get(model.task, name) != name and name not in inner:
+                raise ValueError(
+                    f"models.{name} and models.{self.offered[model.task]} both serve the task {model.task}"
+                )
+        for name, crop in self._crops().items():
+            detector = self.models.get(crop.detector)
+            if detector is None or detector.task != "detect":
+                raise ValueError(f"models.{name}.crop.detector names {crop.detector}, which is no detector of models")
+            if crop.label not in detector.labels:
+                raise ValueError(f"models.{name}.crop.label names {crop.label}, which {crop.detector} does not find")
         return self
 
 
@@ -178,5 +216,5 @@ def _sentence(problem: ErrorDetails) -> str:
 
 
 def _known_keys() -> list[str]:
-    sections = (Manifest, PackageSource, ModelSpec, ModelInput, GraphSource)
+    sections = (Manifest, PackageSource, ModelSpec, ModelInput, Crop, GraphSource)
     return [key for section in sections for key in section.model_fields]

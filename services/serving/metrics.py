@@ -25,7 +25,7 @@ class Metrics:
         )
         self.model_seconds = Histogram(
             "model_seconds",
-            "Framing, inference and decoding, for each model.",
+            "Framing, inference and decoding for each answer; with it the detector's that a pose model crops by.",
             ("model",),
             buckets=LATENCY_BUCKETS_S,
             registry=self.registry,

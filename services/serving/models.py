@@ -1,21 +1,17 @@
-"""A model on onnxruntime: a picture in, findings in the picture's own pixels out. Reads the model's file once.
+"""A model on onnxruntime: its file, loaded once and asked once, then tensors in and decoded outputs out.
 
 Sessions are made for a machine of two cores and a bounded memory: few threads, no spinning between requests.
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]  # it ships no annotations
 from PIL import Image
 
-from services.serving.boxes import best_of_overlapping
-from services.serving.decoders import DECODERS, Findings
-from services.serving.framing import Framing, fit
-from services.serving.pictures import Picture
+from services.serving.decoders import CROP_DECODERS, PICTURE_DECODERS
 from services.serving.problems import WarmUpError
 
 if TYPE_CHECKING:
@@ -23,17 +19,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from services.serving.manifest import ModelSpec
+    from services.serving.decoders import Findings
+    from services.serving.manifest import ModelInput, ModelSpec
 
-NUMPY_TYPES = {"tensor(float)": "float32", "tensor(int32)": "int32"}
+NUMPY_TYPES = {"tensor(float)": "float32", "tensor(int32)": "int32", "tensor(uint8)": "uint8"}
 
 
 class Model:
-    """One loaded model. `find` may run in any one thread at a time."""
+    """One loaded model. It may run in any one thread at a time."""
 
     def __init__(self, name: str, spec: ModelSpec, session: onnxruntime.InferenceSession) -> None:
         self.name = name
         self.spec = spec
+        self.takes_batches = not isinstance(session.get_inputs()[0].shape[0], int)
         self._session = session
         self._input_name = session.get_inputs()[0].name
 
@@ -46,7 +44,7 @@ class Model:
             )
             _check_input(session, spec)
             model = cls(name, spec, session)
-            model.find(_grey(spec), min_score=spec.min_score, at_most=1)
+            model._warm_up()
         except Exception as error:
             # onnxruntime's own exceptions share no base class
             raise WarmUpError(
@@ -56,47 +54,43 @@ class Model:
             ) from error
         return model
 
-    def find(self, picture: Picture, *, min_score: float, at_most: int) -> tuple[Findings, float]:
-        """Return what the model finds, best first, in the picture's pixels; and the milliseconds that it took."""
-        started = time.perf_counter()
-        tensor, framing = model_input(picture, self.spec)
-        outputs: list[NDArray[Any]] = self._session.run(None, {self._input_name: tensor})
-        findings = DECODERS[self.spec.decoder](outputs, self.spec)
-        findings = findings.chosen(findings.scores >= min_score)
-        findings = findings.chosen(
-            best_of_overlapping(
-                findings.boxes, findings.scores, findings.labels, overlap=self.spec.overlap, at_most=at_most
-            )
-        )
-        return _in_picture(findings, framing), (time.perf_counter() - started) * 1000
+    def findings(self, pixels: NDArray[np.uint8]) -> Findings:
+        """Return everything that a model of whole pictures finds in (height, width, 3) RGB, in the input's pixels."""
+        return PICTURE_DECODERS[self.spec.decoder](self._run(pixels[np.newaxis]), self.spec)  # type: ignore[index]  # the manifest has checked which of the two kinds it is
+
+    def keypoints(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return x, y, score (crops, 17, 3) of crops (crops, height, width, 3) RGB: at once where the model allows."""
+        batches = [crops] if self.takes_batches else np.split(crops, len(crops))
+        decode = CROP_DECODERS[self.spec.decoder]  # type: ignore[index]  # as above
+        return np.concatenate([decode(self._run(batch), self.spec) for batch in batches])
+
+    def _run(self, pixels: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        outputs: list[NDArray[Any]] = self._session.run(None, {self._input_name: input_tensor(pixels, self.spec.input)})
+        return outputs
+
+    def _warm_up(self) -> None:
+        grey = np.full((2, self.spec.input.height, self.spec.input.width, 3), 128, np.uint8)
+        if self.spec.crop is None:
+            self.findings(grey[0])
+        elif self.keypoints(grey).shape[0] != len(grey):
+            raise ValueError("two crops do not give two persons")
 
 
-def model_input(picture: Picture, spec: ModelSpec) -> tuple[NDArray[Any], Framing]:
-    """Lay the picture into the model's input tensor (1, 3, h, w) or (1, h, w, 3), and say where it lies there."""
-    wanted = spec.input
-    framing = fit((picture.width, picture.height), (wanted.width, wanted.height), wanted.resize)
-    inner = picture.image.resize((framing.inner_width, framing.inner_height), Image.Resampling.BILINEAR)
-    pixels = np.zeros((wanted.height, wanted.width, 3), np.uint8)
-    pixels[: framing.inner_height, : framing.inner_width] = np.asarray(inner)
+def input_tensor(pixels: NDArray[np.uint8], wanted: ModelInput) -> NDArray[Any]:
+    """Turn RGB pixels (n, height, width, 3) into the model's tensor: colour order, type, normalisation and layout."""
     if wanted.colour == "BGR":
         pixels = pixels[..., ::-1]
-    tensor = pixels.astype(wanted.dtype)
+    tensor: NDArray[Any] = pixels.astype(wanted.dtype)
     if wanted.dtype == "float32":
         tensor = (tensor - np.array(wanted.mean, np.float32)) / np.array(wanted.std, np.float32)
     if wanted.layout == "NCHW":
-        tensor = tensor.transpose(2, 0, 1)
-    return np.ascontiguousarray(tensor[np.newaxis]), framing
+        tensor = tensor.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(tensor)
 
 
-def _in_picture(findings: Findings, framing: Framing) -> Findings:
-    corners = framing.to_picture(findings.boxes.reshape(-1, 2, 2))
-    points = framing.to_picture(findings.keypoints[..., :2])
-    return Findings(
-        boxes=corners.reshape(-1, 4),
-        scores=findings.scores,
-        labels=findings.labels,
-        keypoints=np.concatenate([points, findings.keypoints[..., 2:]], axis=-1),
-    )
+def blank_input(wanted: ModelInput) -> Image.Image:
+    """Return a picture of the input's size, all of the manifest's fill."""
+    return Image.new("RGB", (wanted.width, wanted.height), (wanted.fill,) * 3)
 
 
 def _session_options(threads: int) -> onnxruntime.SessionOptions:
@@ -110,13 +104,12 @@ def _session_options(threads: int) -> onnxruntime.SessionOptions:
 
 
 def _check_input(session: onnxruntime.InferenceSession, spec: ModelSpec) -> None:
+    """Compare the file's one input with the manifest's; an axis that the file leaves open (a name) takes any size."""
     inputs = [(NUMPY_TYPES.get(item.type, item.type), tuple(item.shape)) for item in session.get_inputs()]
     height, width = spec.input.height, spec.input.width
     shape = (1, 3, height, width) if spec.input.layout == "NCHW" else (1, height, width, 3)
-    if inputs != [(spec.input.dtype, shape)]:
+    agrees = len(inputs) == 1 and inputs[0][0] == spec.input.dtype and len(inputs[0][1]) == 4
+    if not agrees or any(
+        isinstance(size, int) and size != wanted for size, wanted in zip(inputs[0][1], shape, strict=True)
+    ):
         raise ValueError(f"the manifest says one input {spec.input.dtype} {shape}, the file has {inputs}")
-
-
-def _grey(spec: ModelSpec) -> Picture:
-    size = (spec.input.width, spec.input.height)
-    return Picture(image=Image.new("RGB", size, "grey"), width=size[0], height=size[1])

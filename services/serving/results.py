@@ -60,6 +60,7 @@ class Keypoint(_Answer):
 class Person(_Answer):
     """One person, with COCO's seventeen keypoints in COCO's order."""
 
+    label: str
     score: Score
     box: Box
     keypoints: tuple[Keypoint, ...]

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from services.serving.finders import finders
 from services.serving.models import Model
 from services.serving.pictures import read_picture
 from services.serving.problems import Refusal
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
     from services.serving.decoders import Findings
+    from services.serving.finders import Finder
     from services.serving.manifest import Manifest, ModelSpec, Task
     from services.serving.metrics import Metrics
     from services.serving.settings import Settings
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What one model found in one picture, and how long that took."""
+    """What was found in one picture, the model that the answer is named after, and how long it took."""
 
     model: Model
     findings: Findings
@@ -46,7 +48,8 @@ class Service:
         self.manifest = manifest
         self.settings = settings
         self.metrics = metrics
-        self.models: dict[Task, Model] = {}
+        self.models: dict[str, Model] = {}
+        self._finders: dict[Task, Finder] = {}
         self._in_flight = 0
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pictures")
         # twice the models' input: enough detail for the last, exact resize
@@ -55,13 +58,14 @@ class Service:
     @property
     def is_ready(self) -> bool:
         """Whether every model of the manifest has answered its warm-up."""
-        return len(self.models) == len(self.manifest.models)
+        return bool(self._finders)
 
     async def load_models(self) -> None:
         """Load every model and have it answer once; raises WarmUpError."""
         loop = asyncio.get_running_loop()
         for name, spec in self.manifest.models.items():
-            self.models[spec.task] = await loop.run_in_executor(self._worker, self._load, name, spec)
+            self.models[name] = await loop.run_in_executor(self._worker, self._load, name, spec)
+        self._finders = finders(self.manifest, self.models)
 
     async def find(
         self,
@@ -74,7 +78,7 @@ class Service:
     ) -> Found:
         """Read one picture from the request's body and return what the task's model finds in it; raises Refusal."""
         with self._place():
-            model = self._ready_model(task)
+            finder = self._ready_finder(task)
             try:
                 async with asyncio.timeout(self.settings.upload_timeout_s):
                     data = await read_image_field(chunks, headers, max_body_bytes=self.settings.max_body_bytes)
@@ -87,7 +91,7 @@ class Service:
                 ) from error
             with self.metrics.pictures_waiting.track_inprogress():
                 return await asyncio.get_running_loop().run_in_executor(
-                    self._worker, self._find, model, data, min_score, min(max_results, self.settings.max_results)
+                    self._worker, self._find, finder, data, min_score, min(max_results, self.settings.max_results)
                 )
 
     def close(self) -> None:
@@ -98,15 +102,17 @@ class Service:
         path = self.settings.models_dir / spec.file
         return Model.load(name, spec, path, threads=self.settings.inference_threads)
 
-    def _find(self, model: Model, data: bytes, min_score: float | None, at_most: int) -> Found:
+    def _find(self, finder: Finder, data: bytes, min_score: float | None, at_most: int) -> Found:
         started = time.perf_counter()
         picture = read_picture(data, settings=self.settings, working_edge=self._working_edge)
-        picture_ms = (time.perf_counter() - started) * 1000
-        threshold = model.spec.min_score if min_score is None else min_score
-        findings, model_ms = model.find(picture, min_score=threshold, at_most=at_most)
-        self.metrics.model_seconds.labels(model.name).observe(model_ms / 1000)
+        decoded = time.perf_counter()
+        picture_ms = (decoded - started) * 1000
+        threshold = finder.model.spec.min_score if min_score is None else min_score
+        findings = finder.find(picture, min_score=threshold, at_most=at_most)
+        model_ms = (time.perf_counter() - decoded) * 1000
+        self.metrics.model_seconds.labels(finder.model.name).observe(model_ms / 1000)
         return Found(
-            model=model,
+            model=finder.model,
             findings=findings,
             width=picture.width,
             height=picture.height,
@@ -114,8 +120,8 @@ class Service:
             model_ms=model_ms,
         )
 
-    def _ready_model(self, task: Task) -> Model:
-        if task not in self.models:
+    def _ready_finder(self, task: Task) -> Finder:
+        if task not in self._finders:
             raise Refusal(
                 503,
                 "starting",
@@ -123,7 +129,7 @@ class Service:
                 hint="Try again in a second; GET /health says when it is ready.",
                 headers={"retry-after": "1"},
             )
-        return self.models[task]
+        return self._finders[task]
 
     @contextmanager
     def _place(self) -> Iterator[None]:

@@ -8,20 +8,33 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from services.serving.manifest import Task
 
 _HERE = Path(__file__).parent
 
+LEADS: Mapping[tuple[Task, ...], str] = {
+    ("detect",): "A model on this machine finds the objects in it.",
+    ("pose",): "Models on this machine find the people in it and their poses.",
+    ("detect", "pose"): "Two models on this machine look at it: one finds objects, the other people and their poses.",
+}
+
 
 @cache
-def page_html(max_body_bytes: int) -> str:
-    """Return the page; it refuses larger files itself, in words, before they are sent."""
+def page_html(max_body_bytes: int, tasks: tuple[Task, ...]) -> str:
+    """Return the page for what is offered; it refuses larger files itself, in words, before they are sent."""
     return (
         _text("index.html")
         .replace("/* style.css */", _text("style.css"))
         .replace("/* script.js */", _text("script.js"))
         .replace("{max_body_bytes}", str(max_body_bytes))
+        .replace("{tasks}", " ".join(tasks))
+        .replace("{lead}", LEADS[tasks])
     )
 
 

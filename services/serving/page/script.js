@@ -1,5 +1,5 @@
 "use strict";
-// Sends a picture to /v1/detect and /v1/pose and draws the answers over it. Talks to its own origin only.
+// Sends a picture to what is offered of /v1/detect and /v1/pose and draws the answers over it. Talks to its own origin only.
 
 const LOWEST_SCORE = 0.1; // asked once; the slider then filters what came
 const JOINT_SCORE = 0.2;
@@ -18,7 +18,8 @@ const byId = (id) => document.getElementById(id);
 const main = byId("main"), zone = byId("zone"), stage = byId("stage"), picture = byId("picture"), file = byId("file");
 const maxBodyBytes = Number(document.body.dataset.maxBodyBytes);
 
-let tasks = [];
+const tasks = document.body.dataset.tasks.split(" ");
+const shows = (task, layer) => tasks.includes(task) && byId(layer).checked;
 let answers = { detections: [], persons: [] };
 let timings = [];
 let running = null;
@@ -46,7 +47,6 @@ async function watchHealth() {
   try {
     const response = await fetch("/health", { cache: "no-store" });
     const health = await response.json();
-    tasks = health.models.map((model) => model.task);
     const ready = health.status === "healthy";
     byId("status").dataset.state = health.status;
     byId("status-text").textContent = ready ? "Ready" : "The models are loading…";
@@ -88,8 +88,7 @@ async function look(blob) {
   show(blob);
   byId("working").hidden = false;
   try {
-    const wanted = tasks.length ? tasks : ["detect", "pose"];
-    const given = await Promise.all(wanted.map((task) => ask(task, blob, mine.signal)));
+    const given = await Promise.all(tasks.map((task) => ask(task, blob, mine.signal)));
     if (running !== mine) return;
     for (const answer of given) Object.assign(answers, answer);
     timings = given.map((answer) => `${answer.model.name} ${Math.round(answer.milliseconds.model)} ms`);
@@ -136,8 +135,8 @@ function megabytes(bytes) {
 
 function draw() {
   const lowest = Number(byId("score").value) / 100;
-  const objects = byId("show-objects").checked ? answers.detections.filter((found) => found.score >= lowest) : [];
-  const persons = byId("show-persons").checked ? answers.persons.filter((found) => found.score >= lowest) : [];
+  const objects = shows("detect", "show-objects") ? answers.detections.filter((found) => found.score >= lowest) : [];
+  const persons = shows("pose", "show-persons") ? answers.persons.filter((found) => found.score >= lowest) : [];
   const labels = [...new Set(answers.detections.map((found) => found.label))];
   byId("score-value").textContent = percent(lowest);
   byId("boxes").replaceChildren();
@@ -157,8 +156,8 @@ function draw() {
 
 function summary(objects, poses) {
   const parts = [];
-  if (byId("show-objects").checked) parts.push(`${objects || "no"} ${objects === 1 ? "object" : "objects"}`);
-  if (byId("show-persons").checked) parts.push(`${poses || "no"} ${poses === 1 ? "pose" : "poses"}`);
+  if (shows("detect", "show-objects")) parts.push(`${objects || "no"} ${objects === 1 ? "object" : "objects"}`);
+  if (shows("pose", "show-persons")) parts.push(`${poses || "no"} ${poses === 1 ? "pose" : "poses"}`);
   const text = parts.join(" and ") || "nothing is shown";
   return text[0].toUpperCase() + text.slice(1);
 }
@@ -253,5 +252,8 @@ document.addEventListener("paste", (event) => {
 });
 
 byId("limit").textContent = megabytes(maxBodyBytes);
-byId("curl").textContent = `curl -F image=@picture.jpg ${location.origin}/v1/detect\ncurl -F image=@picture.jpg ${location.origin}/v1/pose?min_score=0.4`;
+byId("layers").hidden = tasks.length < 2;
+byId("curl").textContent = tasks
+  .map((task) => `curl -F image=@picture.jpg ${location.origin}/v1/${task}${task === "pose" ? "?min_score=0.4" : ""}`)
+  .join("\n");
 watchHealth();

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from services.model_zoo.convert import onnx_bytes
-from services.model_zoo.errors import DriftError
+from services.model_zoo.errors import DisagreementError, DriftError
+from services.model_zoo.fetch import fetch_models
 from services.model_zoo.graph_model import read_graph_model
 from services.model_zoo.package import npm_pack_argv, read_members
-from services.serving.manifest import PackageSource
+from services.serving.manifest import PackageSource, read_manifest
 from tests.unit.services.test_graph_model import WEIGHTS, document
 
 GRAPH = "package/models/sum.json"
@@ -166,6 +167,19 @@ def test_what_is_right_already_is_not_fetched_again(desk: Desk) -> None:
     assert finished.returncode == 0
     assert json.loads(finished.stdout)["models"][0]["made"] is False
     assert desk.npm_runs == 1
+
+
+def test_what_two_services_share_is_fetched_once_and_must_be_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(manifest_text())
+    mine = read_manifest(path)
+    path.write_text(manifest_text(sha256="0" * 64))
+    other = read_manifest(path)
+    (tmp_path / "sum.onnx").write_bytes(MODEL)
+    (model,) = fetch_models([mine, mine], tmp_path, say=pytest.fail)
+    assert (model.name, model.made) == ("sum", False)
+    with pytest.raises(DisagreementError, match="do not mean the same by sum"):
+        fetch_models([mine, other], tmp_path, say=pytest.fail)
 
 
 def test_a_damaged_model_is_made_again(desk: Desk) -> None:

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from services.serving.boxes import CANDIDATES, best_of_overlapping, overlaps
-from services.serving.decoders import KEYPOINTS, decode_movenet_multipose, decode_nanodet
-from services.serving.framing import fit
-from services.serving.manifest import ModelInput, ModelSpec, read_manifest
-from services.serving.models import model_input
+from services.serving.decoders import KEYPOINTS
+from services.serving.decoders.movenet import decode_movenet_multipose
+from services.serving.decoders.nanodet import decode_nanodet
+from services.serving.finders import framed
+from services.serving.framing import crop_around, fit
+from services.serving.manifest import ModelInput, read_manifest
+from services.serving.models import input_tensor
 from services.serving.pictures import Picture
 
 SPECS = read_manifest(Path(__file__).parents[3] / "services" / "yolo-combined" / "models.toml").models
@@ -140,14 +143,34 @@ def test_a_letterbox_keeps_the_proportions_and_clips_its_bars() -> None:
     np.testing.assert_allclose(framing.to_picture(np.array([[100, 100], [-5, 25]])), [[400, 200], [0, 100]])
 
 
+@given(
+    corner=st.tuples(st.floats(-50, 150), st.floats(-50, 150)),
+    size=st.tuples(st.floats(0, 200), st.floats(0, 200)),
+    padding=st.floats(1, 2),
+)
+def test_a_crop_holds_its_box_in_the_middle_in_the_input_s_proportions(
+    corner: tuple[float, float], size: tuple[float, float], padding: float
+) -> None:
+    box = np.array([*corner, corner[0] + size[0], corner[1] + size[1]])
+    crop = crop_around(box, (1000, 1000), (192, 256), padding=padding)
+    width, height = 192 * crop.pixels, 256 * crop.pixels
+    assert width >= padding * size[0] - 1e-6
+    assert height >= padding * size[1] - 1e-6
+    np.testing.assert_allclose([crop.left + width / 2, crop.top + height / 2], (box[:2] + box[2:]) / 2, atol=1e-6)
+    corners = crop.to_picture(np.array([[0, 0], [192, 256]]))
+    np.testing.assert_allclose(
+        corners, np.clip([[crop.left, crop.top], [crop.left + width, crop.top + height]], 0, 1000), atol=1e-6
+    )
+
+
 def as_tensor(**changes: object) -> np.ndarray:
     """Return the tensor of a red 4 x 2 picture for an input of 4 x 4, described with these changes."""
     wanted = {
         "width": 4, "height": 4, "layout": "NHWC", "dtype": "int32", "colour": "RGB", "resize": "letterbox", **changes,
     }  # fmt: skip
-    spec = ModelSpec.model_construct(input=ModelInput.model_construct(**wanted))
-    tensor, _ = model_input(Picture(image=Image.new("RGB", (4, 2), (200, 10, 0)), width=4, height=2), spec)
-    return tensor
+    described = ModelInput.model_construct(**wanted)
+    pixels, _ = framed(Picture(image=Image.new("RGB", (4, 2), (200, 10, 0)), width=4, height=2), described)
+    return input_tensor(pixels[np.newaxis], described)
 
 
 def test_the_input_tensor_has_the_manifest_s_layout_colour_order_type_and_normalisation() -> None:
@@ -155,6 +178,7 @@ def test_the_input_tensor_has_the_manifest_s_layout_colour_order_type_and_normal
     assert (plain.shape, plain.dtype) == ((1, 4, 4, 3), np.int32)
     assert plain[0, 0, 0].tolist() == [200, 10, 0]
     assert plain[0, 3, 0].tolist() == [0, 0, 0]  # the bar below
+    assert as_tensor(fill=114, dtype="uint8")[0, 3, 0].tolist() == [114, 114, 114]
     assert as_tensor(colour="BGR")[0, 0, 0].tolist() == [0, 10, 200]
     assert as_tensor(resize="stretch")[0, 3, 0].tolist() == [200, 10, 0]
     scaled = as_tensor(dtype="float32", layout="NCHW", mean=(100.0, 10.0, 0.0), std=(50.0, 1.0, 1.0))
