@@ -305,6 +305,14 @@ class State:
             (app_id, app_id, call_id, call_id),
         ).fetchall()
 
+    def has_open_inputs(self, app_id: str) -> bool:
+        """Tell whether an app has anything left to do."""
+        row = self._row(
+            "SELECT 1 FROM call JOIN input ON input.call_id = call.id AND entry IS NULL WHERE app_id = ? LIMIT 1",
+            app_id,
+        )
+        return row is not None
+
     def calls_of(self, function_id: str) -> list[sqlite3.Row]:
         """Return the calls of a function, oldest first."""
         return self._rows("SELECT * FROM call WHERE function_id = ? ORDER BY created_at", function_id)

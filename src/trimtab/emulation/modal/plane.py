@@ -1,0 +1,245 @@
+"""The control plane's parts, put together: state, scheduler, execution, files; and the life of apps.
+
+Made by `server.py` in the background program, handed to every call. Touches its state folder only, and what the
+runner touches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from modal_proto import api_pb2
+
+from trimtab.emulation import aws, web_identity
+from trimtab.emulation.modal.attempt import AttemptSpec, ImageDefinition, LogStream
+from trimtab.emulation.modal.bell import Bell
+from trimtab.emulation.modal.description import Descriptions
+from trimtab.emulation.modal.execution import Execution
+from trimtab.emulation.modal.journal import STREAMS, StateJournal
+from trimtab.emulation.modal.scheduler import Scheduler, Task
+from trimtab.emulation.modal.settings import PlaneSettings
+from trimtab.emulation.modal.state import App, Function, Mount, State, StoredSecret, Volume
+from trimtab.errors import TrimtabError
+from trimtab.process import Secret
+
+_SILENT_S: Final = 60.0  # a client says every 15 s that it lives
+_DEFAULT_TIMEOUT_S: Final = 300
+
+STOPPED: Final = frozenset({api_pb2.APP_STATE_STOPPED, api_pb2.APP_STATE_STOPPING})
+
+
+@dataclass(kw_only=True)
+class Build:
+    """The building of an image: what it said, and how it ended."""
+
+    lines: list[tuple[int, str]] = field(default_factory=list)
+    result: api_pb2.GenericResult | None = None
+
+
+class Plane:
+    """Everything that a call may need."""
+
+    def __init__(self, state_dir: Path, settings: PlaneSettings, execution: Execution) -> None:
+        """Open the state of a folder."""
+        self.settings = settings
+        self.execution = execution
+        self.files_dir = _folder(state_dir / "files")
+        self.blobs_dir = _folder(state_dir / "blobs")
+        self.state = State(state_dir / "state.db")
+        self.bell = Bell()
+        self.builds: dict[str, Build] = {}
+        self.descriptions = Descriptions(self.state, self.files_dir)
+        self.server_url = ""
+        self.web_url = ""
+        self.ports: tuple[int, ...] = ()
+        self.scheduler = Scheduler(
+            state=self.state,
+            bell=self.bell,
+            runner=execution.runner,
+            settings=settings,
+            journal=StateJournal(self.state, self.bell),
+            describe=self._describe,
+            on_progress=self._on_progress,
+        )
+        self._key = secrets.token_bytes(32)
+        self._heard: dict[str, float] = {}
+        self._jobs: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Clear what an earlier plane left, and go on with what it had not finished."""
+        await self.execution.runner.sweep()
+        self.state.end_lost_tasks()
+        self.state.forget_old(now_s=time.time())
+        for app in self.state.all(App):
+            if app.state == api_pb2.APP_STATE_STOPPING:
+                self._mark_stopped(app)
+            self._heard[app.id] = time.monotonic()
+        self.scheduler.resume()
+
+    async def close(self) -> None:
+        """End every attempt, and close the state."""
+        await self.scheduler.close()
+        for job in tuple(self._jobs):
+            job.cancel()
+        self.state.close()
+
+    # Apps
+
+    def hear(self, app_id: str) -> None:
+        """Note that an app's client lives."""
+        self._heard[app_id] = time.monotonic()
+
+    def stop_silent_apps(self) -> None:
+        """Stop apps that live with their client when it is heard of no more; detached ones only lose it."""
+        for app in self.state.all(App):
+            is_bound = app.state in {api_pb2.APP_STATE_EPHEMERAL, api_pb2.APP_STATE_DETACHED}
+            if is_bound and time.monotonic() - self._heard.setdefault(app.id, time.monotonic()) > _SILENT_S:
+                self.disconnect(app)
+
+    def disconnect(self, app: App) -> None:
+        """Take note that an app's client left."""
+        if app.state == api_pb2.APP_STATE_DETACHED:
+            app.state = api_pb2.APP_STATE_DETACHED_DISCONNECTED
+            self.state.put(app)
+            self._on_progress(app.id)
+        elif app.state in {api_pb2.APP_STATE_EPHEMERAL, api_pb2.APP_STATE_INITIALIZING}:
+            self.stop(app)
+
+    def stop(self, app: App) -> None:
+        """End an app with all that it runs."""
+        if app.state in STOPPED:
+            return
+        app.state = api_pb2.APP_STATE_STOPPING
+        self.state.put(app)
+        self.scheduler.stop_app(app.id)
+        self.spawn(self._wait_for_end(app))
+
+    async def _wait_for_end(self, app: App) -> None:
+        while self.scheduler.tasks(app_id=app.id):
+            await self.bell.wait(f"app:{app.id}", 1.0)
+        self._mark_stopped(app)
+
+    def _mark_stopped(self, app: App) -> None:
+        app.state = api_pb2.APP_STATE_STOPPED
+        app.stopped_at = time.time()
+        self.state.put(app)
+        self._heard.pop(app.id, None)
+        if not app.name:  # nobody can find it again: what it was made of is of no use any more
+            for kind in (Mount, StoredSecret):
+                for record in self.state.all(kind, app_id=app.id):
+                    self.state.remove(record)
+        self.bell.ring(f"log:{app.id}")
+
+    def _on_progress(self, app_id: str) -> None:
+        app = self.state.get(App, app_id)
+        if (
+            app is not None
+            and app.state == api_pb2.APP_STATE_DETACHED_DISCONNECTED
+            and not self.state.has_open_inputs(app_id)
+        ):
+            self.stop(app)
+
+    # Attempts
+
+    def _describe(self, task: Task, function: Function, definition: api_pb2.Function) -> AttemptSpec:
+        return self.descriptions.attempt(
+            task,
+            function,
+            definition,
+            server_url=self.server_url,
+            ports=self.ports,
+            timeout_s=(definition.timeout_secs or _DEFAULT_TIMEOUT_S) * self.settings.time_scale,
+            identity_token=self._identity_token(task, definition),
+        )
+
+    def _identity_token(self, task: Task, definition: api_pb2.Function) -> Secret | None:
+        """Return what proves to the embedded AWS who an attempt is; None while none runs."""
+        server = aws.status(Path(self.settings.aws_state_dir)) if self.settings.aws_state_dir else None
+        app = self.state.get(App, task.app_id)
+        if server is None or app is None:
+            return None
+        claims = web_identity.modal_claims(
+            workspace=self.settings.workspace,
+            environment=app.environment,
+            app=app.name or app.description,
+            function=definition.function_name,
+            container=task.id,
+        )
+        return Secret(server.mint_token(claims))
+
+    # Images
+
+    def build(self, image: ImageDefinition) -> Build:
+        """Return the building of an image; start one unless it goes on, or ended well."""
+        build = self.builds.get(image.image_id)
+        if build is None or (build.result and build.result.status != api_pb2.GenericResult.GENERIC_STATUS_SUCCESS):
+            build = self.builds[image.image_id] = Build()
+            if self.execution.images.is_ready(image):
+                build.result = api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_SUCCESS)
+            else:
+                self.spawn(self._build(image, build))
+        return build
+
+    async def _build(self, image: ImageDefinition, build: Build) -> None:
+        def log(stream: LogStream, text: str) -> None:
+            build.lines.append((STREAMS[stream], text))
+            self.bell.ring(image.image_id)
+
+        try:
+            await self.execution.images.ensure(image, log)
+            build.result = api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_SUCCESS)
+        except TrimtabError as error:
+            build.result = api_pb2.GenericResult(
+                status=api_pb2.GenericResult.GENERIC_STATUS_FAILURE, exception=str(error)
+            )
+        self.bell.ring(image.image_id)
+
+    # Files and addresses
+
+    def address(self, path: str, **query: str | int) -> str:
+        """Return an address of our own that works for whoever holds it, and cannot be guessed."""
+        words = "&".join(f"{name}={value}" for name, value in sorted(query.items()))
+        return f"{self.web_url}{path}?{words}{'&' if words else ''}key={self.seal(path, words)}"
+
+    def seal(self, path: str, words: str) -> str:
+        """Return what proves that we gave an address out."""
+        return hmac.new(self._key, f"{path}?{words}".encode(), hashlib.sha256).hexdigest()
+
+    def keep_file(self, data: bytes) -> str:
+        """Keep a content by its SHA-256, which is returned."""
+        digest = hashlib.sha256(data).hexdigest()
+        path = self.files_dir / digest
+        if not path.exists():
+            temporary = path.with_name(f".{digest}.{secrets.token_hex(4)}")
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        return digest
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something go on by itself."""
+        job = asyncio.get_running_loop().create_task(work)
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+
+    def volume_ids_of(self, app_id: str) -> set[str]:
+        """Return the Volumes that an app may use: those that its functions mount, and those that it made."""
+        made = {volume.id for volume in self.state.all(Volume, app_id=app_id)}
+        for function in self.state.all(Function, app_id=app_id):
+            definition = api_pb2.Function.FromString(function.definition)
+            made |= {mount.volume_id for mount in definition.volume_mounts}
+        return made
+
+
+def _folder(path: Path) -> Path:
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    return path
