@@ -27,7 +27,13 @@ KILLS = 60
 EPOCHS_BEFORE_EACH_KILL_OF_THE_REAL_COMMAND = (1, 0, 2, 1)
 CALL = "training.classifier.__main__:main"
 # The last two are what torch imports with the first optimiser, in 1.4 s.
-MODULES = ("training.classifier.__main__", "training.classifier.run", "torch._dynamo", "torch._inductor")
+MODULES = (
+    "training.classifier.__main__",
+    "training.harness.attempt",
+    "training.classifier.job",
+    "torch._dynamo",
+    "torch._inductor",
+)
 
 
 @pytest.fixture(scope="session")

@@ -1,126 +1,15 @@
-"""The command line: arguments to paths, signals to a stop, errors to three parts and an exit code.
-
-    python -m training.classifier --config FILE --data DIR --results DIR
-                                  [--run-id ID] [--resume] [--commit SHA] [--json]
-
-Progress goes to stderr, the result to stdout. The same command goes on where a killed or interrupted one left off.
-"""
+"""`python -m training.classifier`: see training.harness.command."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import signal
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Self
 
-from trimtab.errors import TrimtabError
-
-if TYPE_CHECKING:
-    from training.classifier.run import Result
-
-
-class _Stop:
-    """Remembers the first SIGINT or SIGTERM; a second one ends the process at once, as without us."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: object) -> None:
-        self.signal = number
-        signal.signal(number, signal.SIG_DFL)
-
-    def __call__(self) -> bool:
-        return self.signal is not None
+from training.harness.command import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 130 or 143 interrupted, else the error's."""
-    options = _parser().parse_args(arguments)
-    try:
-        with _Stop() as stop:
-            result = _train(options, stop)
-    except TrimtabError as error:
-        _say(str(error))
-        return error.exit_code
-    sys.stdout.write(f"{json.dumps(_as_json(result), indent=1) if options.json else _as_text(result)}\n")
-    return 128 + stop.signal if result.outcome == "interrupted" and stop.signal else 0
-
-
-def _train(options: argparse.Namespace, stop: _Stop) -> Result:
-    from training.classifier.config import load_config
-
-    config = load_config(options.config)
-    # OpenMP's threads spin while they wait: two on two busy cores took 49 s and 110 s, sleeping ones 13 s and 20 s.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Imported here: torch takes two seconds, in which --help should not wait and a signal should be heard.
-    from training.classifier.run import Hooks, train
-
-    return train(
-        config,
-        data=options.data,
-        results=options.results,
-        run_id=options.run_id,
-        must_resume=options.resume,
-        git_commit=options.commit,
-        hooks=Hooks(stop=stop, say=_say),
-    )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.classifier", description="Train on an image folder DIR/{train,val,test}/CLASS/*.png."
-    )
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="hyperparameters, YAML")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the image folder; only read")
-    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="for checkpoints and the record")
-    parser.add_argument("--run-id", metavar="ID", help="default: named by the configuration and the data")
-    parser.add_argument("--resume", action="store_true", help="an error if there is no such run to go on with")
-    parser.add_argument("--commit", metavar="SHA", help="the source's commit, for the record")
-    parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
-    return parser
-
-
-def _as_json(result: Result) -> dict[str, object]:
-    record = result.record
-    return {
-        "outcome": result.outcome,
-        "run_id": record.run_id,
-        "job": record.job,
-        "resumed_from_step": result.resumed_from_step,
-        "last_step": record.attempts[-1].last_step,
-        "record": f"runs/{record.run_id}.json",
-        "run_directory": record.run_directory,
-        "epochs": [epoch.model_dump(mode="json") for epoch in record.epochs],
-        "final": record.final,
-        "artifacts": [artifact.model_dump(mode="json") for artifact in record.artifacts],
-    }
-
-
-def _as_text(result: Result) -> str:
-    record = result.record
-    if result.outcome == "already finished":
-        when = record.attempts[-1].ended
-        how = f"was finished already ({when:%Y-%m-%d %H:%M} UTC); nothing was done"
-    else:
-        how = result.outcome
-    accuracy = f"\ntest accuracy {record.final['test_accuracy']:.4f}" if record.final else ""
-    return f"run {record.run_id} {how}{accuracy}\nrecord runs/{record.run_id}.json\nfiles {record.run_directory}"
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    """Run the command line and return its exit code."""
+    return run_command("classifier", arguments, learns_from="an image folder DIR/{train,val,test}/CLASS/*.png")
 
 
 if __name__ == "__main__":

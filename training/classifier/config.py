@@ -1,131 +1,51 @@
-"""The configuration: parsed, validated (every problem at once), frozen. Reads one file."""
+"""What the classifier's configuration holds. Pure."""
 
 from __future__ import annotations
 
-import difflib
-import typing
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from trimtab.errors import UsageError
-
-_RESOURCES: Final = frozenset(
-    {"cloud", "cpu", "cpus", "ephemeral_disk", "gpu", "gpus", "memory", "memory_mib", "region", "timeout", "timeout_s"}
-)
-
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+from training.harness.config import AtLeastOne, Fraction, JobConfig, NotNegative, Positive, Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
-
-
-class Pictures(_Section):
+class Pictures(Section):
     """What every picture is made into. `side` is in pixels."""
 
     side: Annotated[int, Field(ge=8, le=512)]
-    channels: typing.Literal[1, 3]
+    channels: Literal[1, 3]
 
 
-class Network(_Section):
+class Network(Section):
     """The size of the network, and how much of its last features each training step leaves out."""
 
     width: Annotated[int, Field(ge=1, le=512)]
     dropout: Fraction
 
 
-class Augmentation(_Section):
+class Augmentation(Section):
     """How far a training picture is turned, moved and scaled at random. Zero everywhere: not at all."""
 
     rotation_degrees: Annotated[float, Field(ge=0, le=180)]
-    shift_pixels: Annotated[float, Field(ge=0)]
+    shift_pixels: NotNegative
     scale: Fraction
 
 
-class Optimisation(_Section):
+class Optimisation(Section):
     """AdamW with a linear warm-up and a cosine to zero."""
 
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
+    epochs: AtLeastOne
+    batch_size: AtLeastOne
     learning_rate: Positive
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: NotNegative
     warmup_steps: Annotated[int, Field(ge=0)]
-    patience_epochs: Annotated[int, Field(ge=1)] | None
+    patience_epochs: AtLeastOne | None
 
 
-class Checkpoints(_Section):
-    """When to save, and what to keep; `trimtab.storage.retention` says how these combine."""
+class Config(JobConfig):
+    """The whole configuration."""
 
-    every_steps: Annotated[int, Field(ge=1)]
-    keep_last: Annotated[int, Field(ge=1)]
-    keep_best: Annotated[int, Field(ge=1)]
-
-
-class Config(_Section):
-    """The whole configuration. Nothing has a default: a record of the values is a record of the training."""
-
-    seed: Annotated[int, Field(ge=0, lt=2**31)]
-    threads: Annotated[int, Field(ge=1, le=256)]
     pictures: Pictures
     network: Network
     augmentation: Augmentation
     optimisation: Optimisation
-    checkpoints: Checkpoints
-
-
-def load_config(path: Path) -> Config:
-    """Return the configuration in a YAML file. Raises UsageError with every problem, each with its path."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise UsageError(
-            f"the configuration {path} cannot be read", why=str(error), remedy="give a YAML file with --config"
-        ) from error
-    if resources := sorted(_resources(raw, ())):
-        raise UsageError(
-            f"{path} asks for resources: {', '.join(resources)}",
-            why="a configuration says how to learn, not on what: the same one must do at the desk and on a rented GPU",
-            remedy="take them out; resources live in deploy/modal/",
-        )
-    try:
-        return Config.model_validate(raw)
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc'])) or 'the file'}: {_problem(item)}" for item in error.errors()]
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        why = "\n    ".join(["", *problems])
-        remedy = "mend them all; configs/local/classifier.yaml has every key"
-        raise UsageError(f"{path} has {count}", why=why, remedy=remedy) from error
-
-
-def _resources(value: object, path: tuple[str, ...]) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for key, below in value.items():
-            here = (*path, str(key))
-            if str(key).lower() in _RESOURCES:
-                yield ".".join(here)
-            else:
-                yield from _resources(below, here)
-
-
-def _problem(item: Any) -> str:
-    match item["type"]:
-        case "extra_forbidden":
-            known = _known_keys(item["loc"][:-1])
-            near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.5)
-            return f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known here: {', '.join(known)}"
-        case "missing":
-            return "is missing"
-        case _:
-            return f"{item['msg'][0].lower()}{item['msg'][1:]} (it is {item['input']!r})"
-
-
-def _known_keys(path: tuple[str | int, ...]) -> tuple[str, ...]:
-    section: type[BaseModel] = Config
-    for part in path:
-        section = typing.cast("type[BaseModel]", section.model_fields[str(part)].annotation)
-    return tuple(section.model_fields)

@@ -51,6 +51,13 @@ class ImageFolder:
     sha256: str
     leaked: int
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Say what makes a measurement on these pictures look too good."""
+        if not self.leaked:
+            return ()
+        return (f"{self.leaked} pictures are in more than one split; what they measure looks too good",)
+
 
 def read_image_folder(directory: Path, how: Pictures) -> ImageFolder:
     """Read every picture. Raises UsageError naming what is missing, empty, unreadable or broken."""

@@ -7,6 +7,7 @@ Python's and NumPy's own random states are not drawn from after the data is read
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from torch.nn import functional
 
 from training.classifier.augmentation import augment
 from training.classifier.network import SmallCnn
+from training.harness.learner import Ending, Milestone
 from trimtab.errors import HealthError
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Evaluation:
 
 
 class Trainer:
-    """A network being trained. After `train_step` or `end_epoch`, `state()` is all that another process needs."""
+    """A network being trained (training.harness.learner.Learner): an epoch is a milestone."""
 
     def __init__(self, config: Config, data: ImageFolder) -> None:
         """Start from step 0, or from a state with `load`. Sets torch's threads, its algorithms and its random state."""
@@ -73,12 +75,36 @@ class Trainer:
         return lost or self.epoch == self._config.optimisation.epochs
 
     @property
-    def at_epoch_end(self) -> bool:
-        """Say whether every batch of the epoch is done, so that `end_epoch` is next."""
-        return self.batch == self.batches
+    def scope(self) -> str:
+        """Return how far it will go at most."""
+        return f"to epoch {self._config.optimisation.epochs} of {self.batches} steps"
 
-    def train_step(self) -> None:
+    def advance(self) -> Milestone | None:
         """Learn from the next batch. Raises HealthError, with the cause, when the loss is not a number."""
+        self._train_step()
+        return self._end_epoch() if self.batch == self.batches else None
+
+    def finish(self) -> Ending:
+        """Measure the best weights on the test split, and hand them over."""
+        if self.best is None:
+            raise AssertionError("a training that is done has had an epoch")
+        self.network.load_state_dict(self.best["weights"])
+        test = self.evaluate(self._data.test)
+        weights = io.BytesIO()
+        torch.save(self.best["weights"], weights)
+        final = {
+            "test_accuracy": test.accuracy,
+            "test_loss": test.loss,
+            "best_epoch": self.best["epoch"],
+            "val_loss": self.best["val_loss"],
+            "steps": self.step,
+            "classes": list(self._data.classes),
+            "confusion": [list(row) for row in test.confusion],
+        }
+        line = f"test accuracy {test.accuracy:.4f} with the weights of epoch {self.best['epoch']}"
+        return Ending(line=line, final=final, files={"model.pt": weights.getvalue()})
+
+    def _train_step(self) -> None:
         how = self._config.optimisation
         chosen = self._order()[self.batch * how.batch_size : (self.batch + 1) * how.batch_size]
         labels = self._data.train.labels[chosen]
@@ -97,8 +123,8 @@ class Trainer:
         self.step += 1
         self.batch += 1
 
-    def end_epoch(self) -> dict[str, float]:
-        """Validate, note the epoch, remember the best weights so far, and return what was measured."""
+    def _end_epoch(self) -> Milestone:
+        """Validate, note the epoch, and remember the best weights so far."""
         evaluation = self.evaluate(self._data.val)
         if not math.isfinite(evaluation.loss):
             raise self._not_a_number(evaluation.loss)
@@ -113,7 +139,13 @@ class Trainer:
         if self.best is None or evaluation.loss < self.best["val_loss"]:
             weights = {name: value.clone() for name, value in self.network.state_dict().items()}
             self.best = {"epoch": self.epoch, "val_loss": evaluation.loss, "weights": weights}
-        return measured
+        line = (
+            f"epoch {self.epoch}/{self._config.optimisation.epochs}  step {self.step}"
+            f"  loss {measured['train_loss']:.4f}  val loss {measured['val_loss']:.4f}"
+            f"  val accuracy {measured['val_accuracy']:.4f}"
+        )
+        chosen = {key: measured[key] for key in ("val_loss", "val_accuracy")}
+        return Milestone(line=line, metrics=chosen)
 
     def evaluate(self, split: Split) -> Evaluation:
         """Measure the network as it is now. Draws nothing at random and changes nothing."""

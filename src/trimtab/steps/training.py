@@ -136,7 +136,7 @@ class TrainingHandler:
     def _run_id(self, action: Train, data_digest: str) -> str:
         """Name the run by what goes into it: data, configuration, code. The same inputs are the same run."""
         root = self._project.root
-        files = (root / "training" / action.job, root / self._job(action).config)
+        files = (root / "training" / action.job, root / "training" / "harness", root / self._job(action).config)
         inputs = inputs_digest(files, root=root, also=(data_digest, action.label))
         return f"{action.job}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 

@@ -154,7 +154,7 @@ class CheckpointStore:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        self._commit(final)
+        self.commit_written(final)
         checkpoint = Checkpoint(path=final, step=step, metrics=finite, files=entries)
         if damage := self._damage(checkpoint):
             self._set_aside(final, damage)
@@ -199,14 +199,15 @@ class CheckpointStore:
         sync_directory(self.directory)
         self.notice(f"set aside {aside}: {damage}")
 
-    def _commit(self, final: Path) -> None:
+    def commit_written(self, path: Path) -> None:
+        """Call the commit hook after something was written whole. Raises ProgramError when that fails."""
         if self.commit is None:
             return
         try:
             self.commit()
         except Exception as error:
             raise ProgramError(
-                f"{final} is written here, but its commit failed",
+                f"{path} is written here, but its commit failed",
                 why=f"{type(error).__name__}: {error}",
                 remedy="mend the cause, then give the same command again: it goes on from there; nothing was removed",
             ) from error

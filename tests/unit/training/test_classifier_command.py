@@ -231,7 +231,8 @@ def test_signals_are_given_back_afterwards(arguments: list[str], capsys: pytest.
 
 def test_the_payload_imports_no_cloud_client(root: Path) -> None:
     check = (
-        "import sys, training.classifier.__main__, training.classifier.run, training.classifier.digits;"
+        "import sys, training.classifier.__main__, training.classifier.job, training.classifier.digits,"
+        "training.harness.attempt;"
         "sys.exit(' '.join({'boto3', 'botocore', 'modal', 'pulumi', 'docker', 'click'} & set(sys.modules)) or 0)"
     )
     environment = {"PYTHONPATH": f"{root / 'src'}:{root}"}

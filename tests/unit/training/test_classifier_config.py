@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from tests.support.training import SMALL, small_config
-from training.classifier.config import load_config
+from training.classifier.config import Config
+from training.harness.config import load_config
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ def test_every_configuration_of_the_repository_loads(root: Path) -> None:
     found = sorted(root.glob("configs/*/classifier.yaml"))
     assert found
     for path in found:
-        load_config(path)
+        load_config(path, Config)
 
 
 def test_a_loaded_configuration_holds_what_the_file_says(tmp_path: Path) -> None:
-    config = load_config(small_config(tmp_path / "config.yaml", seed=3))
+    config = load_config(small_config(tmp_path / "config.yaml", seed=3), Config)
     assert (config.seed, config.optimisation.epochs, config.pictures.side) == (3, 6, 8)
 
 
@@ -36,7 +37,7 @@ def test_every_problem_is_told_at_once_with_its_path_and_the_nearest_key(tmp_pat
         pictures={"side": 7, "channels": 2},
     )
     with pytest.raises(UsageError, match="7 problems") as caught:
-        load_config(path)
+        load_config(path, Config)
     for expected in (
         "sed: unknown key; did you mean 'seed'?",
         "threads: input should be a valid integer (it is 'two')",
@@ -54,7 +55,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     del content["seed"]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(UsageError) as caught:
-        load_config(tmp_path / "config.yaml")
+        load_config(tmp_path / "config.yaml", Config)
     assert "seed: is missing" in caught.value.why
     assert "pictures.channels: is missing" in caught.value.why
 
@@ -64,7 +65,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 def test_resources_are_refused_and_their_home_is_named(tmp_path: Path, key: str, section: str | None) -> None:
     changes: dict[str, Any] = {section: {key: 1}} if section else {key: 1}
     with pytest.raises(UsageError, match="asks for resources") as caught:
-        load_config(small_config(tmp_path / "config.yaml", **changes))
+        load_config(small_config(tmp_path / "config.yaml", **changes), Config)
     assert (f"{section}.{key}" if section else key) in caught.value.what
     assert "deploy/modal/" in caught.value.remedy
 
@@ -73,9 +74,9 @@ def test_resources_are_refused_and_their_home_is_named(tmp_path: Path, key: str,
 def test_what_is_no_configuration_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.yaml").write_text(content)
     with pytest.raises(UsageError, match=r"config\.yaml"):
-        load_config(tmp_path / "config.yaml")
+        load_config(tmp_path / "config.yaml", Config)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.yaml cannot be read"):
-        load_config(tmp_path / "none.yaml")
+        load_config(tmp_path / "none.yaml", Config)

@@ -11,16 +11,17 @@ import torch
 
 from tests.support.training import same, small_config, small_folder
 from training.classifier.augmentation import augment
-from training.classifier.config import Augmentation, Config, load_config
+from training.classifier.config import Augmentation, Config
 from training.classifier.network import SmallCnn
 from training.classifier.pictures import ImageFolder, read_image_folder
 from training.classifier.trainer import Evaluation, Trainer
+from training.harness.config import load_config
 from trimtab.errors import HealthError
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    return load_config(small_config(tmp_path_factory.mktemp("config") / "config.yaml"))
+    return load_config(small_config(tmp_path_factory.mktemp("config") / "config.yaml"), Config)
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, config: Config) -> ImageFolde
 def advance(trainer: Trainer, steps: int) -> None:
     """Take steps; an epoch's end belongs to its last one."""
     for _ in range(steps):
-        trainer.train_step()
-        if trainer.at_epoch_end:
-            trainer.end_epoch()
+        trainer.advance()
 
 
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
@@ -68,14 +67,14 @@ def test_a_state_is_not_changed_by_the_steps_after_it(config: Config, data: Imag
     advance(trainer, 8)
     assert trainer.best is not None
     best = {name: value.clone() for name, value in trainer.best["weights"].items()}
-    trainer.train_step()
+    trainer.advance()
     assert same(trainer.best["weights"], best)
 
 
 def test_another_seed_is_another_training(tmp_path: Path, config: Config, data: ImageFolder) -> None:
     states = []
     for seed in (1, 2):
-        trainer = Trainer(load_config(small_config(tmp_path / "config.yaml", seed=seed)), data)
+        trainer = Trainer(load_config(small_config(tmp_path / "config.yaml", seed=seed), Config), data)
         advance(trainer, 8)
         states.append(trainer.state()["network"])
     assert not same(*states)
@@ -102,7 +101,7 @@ def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path, data: Imag
     path = small_config(
         tmp_path / "config.yaml", optimisation={"patience_epochs": 2, "epochs": 99, "learning_rate": 1e-30}
     )
-    trainer = Trainer(load_config(path), data)
+    trainer = Trainer(load_config(path, Config), data)
     while not trainer.done:
         advance(trainer, 8)
     assert trainer.epoch < 99
@@ -112,7 +111,7 @@ def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path, data: Imag
 
 def test_a_loss_that_is_no_number_stops_with_the_cause(tmp_path: Path, data: ImageFolder) -> None:
     path = small_config(tmp_path / "config.yaml", optimisation={"learning_rate": 1e30, "warmup_steps": 0})
-    trainer = Trainer(load_config(path), data)
+    trainer = Trainer(load_config(path, Config), data)
     with pytest.raises(HealthError, match=r"the loss is (nan|inf) at step \d+") as caught:
         advance(trainer, 48)
     assert "learning rate" in caught.value.why

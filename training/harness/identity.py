@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import UsageError
 from trimtab.storage.manifests import sha256_of
@@ -13,27 +13,24 @@ from trimtab.storage.runs import RunRecord, config_digest, run_directory
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from training.classifier.config import Config
-    from training.classifier.pictures import ImageFolder
-
-JOB: Final = "classifier"
+    from training.harness.config import JobConfig
 
 
 def fresh_record(
-    config: Config, folder: ImageFolder, results: Path, run_id: str | None, git_commit: str | None
+    job: str, config: JobConfig, data_sha256: str, results: Path, run_id: str | None, git_commit: str | None
 ) -> RunRecord:
     values: dict[str, Any] = config.model_dump(mode="json")
     config_sha256 = config_digest(values)
-    name = run_id or f"{JOB}-{hashlib.sha256((config_sha256 + folder.sha256).encode()).hexdigest()[:12]}"
-    directory = run_directory(results, job=JOB, run_id=name, today=datetime.now(UTC).date())
+    name = run_id or f"{job}-{hashlib.sha256((config_sha256 + data_sha256).encode()).hexdigest()[:12]}"
+    directory = run_directory(results, job=job, run_id=name, today=datetime.now(UTC).date())
     return RunRecord(
-        job=JOB,
+        job=job,
         run_id=name,
         run_directory=directory.relative_to(results).as_posix(),
         commit=git_commit,
         config=values,
         config_sha256=config_sha256,
-        data_sha256=folder.sha256,
+        data_sha256=data_sha256,
     )
 
 

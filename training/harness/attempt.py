@@ -1,37 +1,36 @@
 """One attempt at a run: go on from the newest complete checkpoint, save, record, finish. Touches the results only.
 
-`train` is an ordinary function that knows only paths, so that a desk, a Modal function and a test call the same one.
+`run_job` is an ordinary function that knows only paths, so that a desk, a Modal function and a test call the same one.
 The checkpoint is the truth; the record (`RESULTS/runs/RUN_ID.json`) follows it and is mended by the next attempt.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
+import importlib
 import pickle
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 import torch
 
-from training.classifier.identity import check_same_origin, check_same_run, fresh_record, is_finished
-from training.classifier.pictures import ImageFolder, read_image_folder
-from training.classifier.trainer import Trainer
+from training.harness.config import load_config
+from training.harness.identity import check_same_origin, check_same_run, fresh_record, is_finished
 from trimtab.errors import TrimtabError, UsageError
 from trimtab.storage.checkpoints import CheckpointStore, open_store
-from trimtab.storage.durable import write_whole
+from trimtab.storage.durable import make_directory, write_whole
 from trimtab.storage.retention import Retention
 from trimtab.storage.runs import Artifact, Epoch, RunRecord, read_run, write_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from training.classifier.config import Config
+    from training.harness.config import JobConfig
+    from training.harness.learner import Job, Learner, Milestone
 
 _STATE: Final = "state.pt"
-_MODEL: Final = "model.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +51,26 @@ class Hooks:
     commit: Callable[[], None] | None = None
 
 
-def train(
-    config: Config,
+def job_of(name: str) -> Job[Any]:
+    """Return the job of a package `training.NAME`. Raises UsageError when there is none."""
+    module = f"training.{name}.job"
+    try:
+        job: Job[Any] = importlib.import_module(module).JOB
+    except ModuleNotFoundError as error:
+        if error.name not in (module, f"training.{name}"):
+            raise
+        raise UsageError(
+            f"there is no job {name!r}",
+            why=f"training/{name}/job.py does not exist",
+            remedy="name a folder of training/ that has one",
+        ) from error
+    return job
+
+
+def run_job(
+    name: str,
     *,
+    config: Path,
     data: Path,
     results: Path,
     run_id: str | None = None,
@@ -66,24 +82,22 @@ def train(
 
     Raises TrimtabError; once the run's directory is ours, the record says so as a failed attempt.
     """
-    folder = read_image_folder(data, config.pictures)
-    if folder.leaked:
-        hooks.say(f"warning: {folder.leaked} pictures are in more than one split; what they measure looks too good")
-    fresh = fresh_record(config, folder, results, run_id, git_commit)
+    job = job_of(name)
+    values = load_config(config, job.config)
+    read = job.read_data(data, values)
+    for warning in read.warnings:
+        hooks.say(f"warning: {warning}")
+    fresh = fresh_record(job.name, values, read.sha256, results, run_id, git_commit)
     if must_resume and read_run(results, fresh.run_id) is None:
         raise UsageError(
             f"there is no run {fresh.run_id} to resume",
             why=f"{results / 'runs'} has no record of it",
             remedy="give its id with --run-id, or leave --resume out to begin it",
         )
-    kept = config.checkpoints
-    retention = Retention(
-        keep_last=kept.keep_last, keep_best=kept.keep_best, metric="val_loss", greater_is_better=False
-    )
     with open_store(
         results / fresh.run_directory,
         run_id=fresh.run_id,
-        retention=retention,
+        retention=_retention(job, values),
         commit=hooks.commit,
         notice=hooks.say,
     ) as store:
@@ -91,7 +105,7 @@ def train(
         check_same_run(record, fresh)
         if is_finished(record, results):
             return Result(outcome="already finished", resumed_from_step=None, record=record)
-        attempt = _Attempt(config, folder, store, results, record, hooks)
+        attempt = _Attempt(job.learner(values, read), values, store, results, record, hooks)
         try:
             return attempt.run()
         except Exception as error:
@@ -99,34 +113,44 @@ def train(
             raise
 
 
+def _retention(job: Job[Any], config: JobConfig) -> Retention:
+    kept = config.checkpoints
+    return Retention(
+        keep_last=kept.keep_last,
+        keep_best=kept.keep_best,
+        metric=job.metric,
+        greater_is_better=job.greater_is_better,
+    )
+
+
 class _Attempt:
     """What one process does on a run while it holds the run's directory."""
 
     def __init__(
         self,
-        config: Config,
-        folder: ImageFolder,
+        learner: Learner,
+        config: JobConfig,
         store: CheckpointStore,
         results: Path,
         record: RunRecord,
         hooks: Hooks,
     ) -> None:
-        self._config, self._folder, self._store, self._results = config, folder, store, results
+        self._learner, self._store, self._results = learner, store, results
         self._stop, self._say = hooks.stop, hooks.say
-        self._trainer = Trainer(config, folder)
+        self._every = config.checkpoints.every_steps
         newest = store.newest_complete()
         self._saved_step = newest.step if newest else None
         if newest:
             self._load(newest.path, record)
         self._resumed_from = self._saved_step
-        self._record = record.with_attempt_begun(started=datetime.now(UTC), first_step=self._trainer.step)
+        self._record = record.with_attempt_begun(started=datetime.now(UTC), first_step=learner.step)
         self._write_record()
 
     def _load(self, checkpoint: Path, record: RunRecord) -> None:
         try:
             state = torch.load(checkpoint / _STATE, weights_only=True)
             check_same_origin(state, record, checkpoint)
-            self._trainer.load(state)
+            self._learner.load(state)
         except (KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
             raise UsageError(
                 f"{checkpoint} cannot be gone on from",
@@ -138,19 +162,16 @@ class _Attempt:
 
     def run(self) -> Result:
         """Train, save and record until the end or a stop."""
-        trainer, every = self._trainer, self._config.checkpoints.every_steps
+        learner = self._learner
         where = "the beginning" if self._resumed_from is None else f"step {self._resumed_from}"
-        self._say(
-            f"run {self._record.run_id}: from {where}, to epoch {self._config.optimisation.epochs}"
-            f" of {trainer.batches} steps, {torch.get_num_threads()} threads"
-        )
-        while not trainer.done:
+        self._say(f"run {self._record.run_id}: from {where}, {learner.scope}, {torch.get_num_threads()} threads")
+        while not learner.done:
             if self._stop():
                 return self._interrupted()
-            trainer.train_step()
-            if trainer.at_epoch_end:
-                self._end_epoch()
-            elif trainer.step % every == 0:
+            milestone = learner.advance()
+            if milestone is not None:
+                self._reach(milestone)
+            elif learner.step % self._every == 0:
                 self._save({})
         return self._finish()
 
@@ -162,72 +183,60 @@ class _Attempt:
         except TrimtabError as second:
             self._say(f"the failure could not be recorded: {second.why}")
 
-    def _end_epoch(self) -> None:
-        trainer = self._trainer
-        measured = trainer.end_epoch()
-        self._save({"val_loss": measured["val_loss"], "val_accuracy": measured["val_accuracy"]})
+    def _reach(self, milestone: Milestone) -> None:
+        for name, content in milestone.files.items():
+            self._write_file(name, content)
+        self._save(milestone.metrics)
         self._write_record()
-        self._say(
-            f"epoch {trainer.epoch}/{self._config.optimisation.epochs}  step {trainer.step}"
-            f"  loss {measured['train_loss']:.4f}  val loss {measured['val_loss']:.4f}"
-            f"  val accuracy {measured['val_accuracy']:.4f}"
-        )
+        self._say(milestone.line)
 
     def _interrupted(self) -> Result:
-        if self._saved_step != self._trainer.step:
+        if self._saved_step != self._learner.step:
             self._save({})
         self._end("interrupted", None)
-        self._say(f"interrupted at step {self._trainer.step}; the same command goes on from there")
-        return Result(outcome="interrupted", resumed_from_step=self._resumed_from, record=self._record)
+        self._say(f"interrupted at step {self._learner.step}; the same command goes on from there")
+        return self._result("interrupted")
 
     def _finish(self) -> Result:
-        """Measure the best weights on the test split and write them. Killed in here, the next attempt does it again."""
-        trainer = self._trainer
-        if trainer.best is None:
-            raise AssertionError("a training that is done has had an epoch")
-        trainer.network.load_state_dict(trainer.best["weights"])
-        test = trainer.evaluate(self._folder.test)
-        content = io.BytesIO()
-        torch.save(trainer.best["weights"], content)
-        path = self._store.directory / _MODEL
-        write_whole(path, content.getvalue())
-        artifact = Artifact(
-            name="model",
-            path=path.relative_to(self._results).as_posix(),
-            size_bytes=len(content.getvalue()),
-            sha256=hashlib.sha256(content.getvalue()).hexdigest(),
-        )
-        final = {
-            "test_accuracy": test.accuracy,
-            "test_loss": test.loss,
-            "best_epoch": trainer.best["epoch"],
-            "val_loss": trainer.best["val_loss"],
-            "steps": trainer.step,
-            "classes": list(self._folder.classes),
-            "confusion": [list(row) for row in test.confusion],
-        }
-        self._record = self._record.model_copy(update={"final": final, "artifacts": (artifact,)})
+        ending = self._learner.finish()
+        artifacts = tuple(self._write_file(name, content) for name, content in ending.files.items())
+        self._record = self._record.model_copy(update={"final": ending.final, "artifacts": artifacts})
         self._end("finished", None)
-        self._say(f"test accuracy {test.accuracy:.4f} with the weights of epoch {trainer.best['epoch']}")
-        return Result(outcome="finished", resumed_from_step=self._resumed_from, record=self._record)
+        self._say(ending.line)
+        return self._result("finished")
 
-    def _save(self, metrics: dict[str, float]) -> None:
+    def _result(self, outcome: Literal["finished", "interrupted"]) -> Result:
+        return Result(outcome=outcome, resumed_from_step=self._resumed_from, record=self._record)
+
+    def _write_file(self, name: str, content: bytes) -> Artifact:
+        path = self._store.directory / name
+        make_directory(path.parent)
+        write_whole(path, content)
+        return Artifact(
+            name=name,
+            path=path.relative_to(self._results).as_posix(),
+            size_bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+
+    def _save(self, metrics: Mapping[str, float]) -> None:
         origin = {"config_sha256": self._record.config_sha256, "data_sha256": self._record.data_sha256}
-        state = {**origin, **self._trainer.state()}
+        state = {**origin, **self._learner.state()}
 
         def write(stream: BinaryIO) -> None:
             torch.save(state, stream)
 
-        self._store.save(self._trainer.step, {_STATE: write}, metrics=metrics)
-        self._saved_step = self._trainer.step
+        self._store.save(self._learner.step, {_STATE: write}, metrics=metrics)
+        self._saved_step = self._learner.step
 
     def _end(self, outcome: str, message: str | None) -> None:
         self._record = self._record.with_attempt(ended=datetime.now(UTC), outcome=outcome, message=message)
         self._write_record()
+        self._store.commit_written(self._results / "runs" / f"{self._record.run_id}.json")
 
     def _write_record(self) -> None:
         epochs = tuple(
-            Epoch(epoch=int(row["epoch"]), step=int(row["step"]), metrics=_metrics(row)) for row in self._trainer.epochs
+            Epoch(epoch=int(row["epoch"]), step=int(row["step"]), metrics=_metrics(row)) for row in self._learner.epochs
         )
         last_step = self._saved_step or 0
         self._record = self._record.with_attempt(last_step=last_step).model_copy(update={"epochs": epochs})
