@@ -41,7 +41,7 @@ class InlinePicture:
 
 def detections(answer: Mapping[str, Any]) -> tuple[Detection, ...]:
     """Return what a service's answer lists, in its order; an entry without label, score and box is passed over."""
-    listed = answer.get("detections")
+    listed = answer.get("detections", answer.get("persons"))
     found: list[Detection] = []
     colours: dict[str, int] = {}
     for item in listed if isinstance(listed, list | tuple) else ():

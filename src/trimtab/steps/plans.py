@@ -23,7 +23,7 @@ def local_plan(catalogue: Catalogue, measured: Mapping[str, Cost]) -> Plan:
     """Return the whole way on this machine: what is provisioned, built, served and trained, in order."""
     services = {name: s for name, s in catalogue.services.items() if LOCAL_VARIANT in s.variants}
     steps = [engine_step(catalogue.base_image), provision_step()]
-    steps += [weights_step(name) for name in services]
+    steps += [weights_step(name, brings_npm=not position) for position, name in enumerate(services)]
     steps += [dataset_step(name) for name in catalogue.jobs]
     for name, service in services.items():
         steps += [image_step(name, service, LOCAL_VARIANT), service_step(name, service, LOCAL_VARIANT)]

@@ -27,13 +27,19 @@ class PublishWeights:
     service: str
 
 
-def weights_step(service: str) -> Step:
-    """Return the step. Declared for a machine without npm: Debian's takes 850 MiB, the models and their package 80."""
+def weights_step(service: str, *, brings_npm: bool) -> Step:
+    """Return the step. The first brings npm where it is missing: Debian's takes 850 MiB, the models and packages 80."""
+    npm_bytes, npm_s = (850 * MIB, 40) if brings_npm else (0, 0)
     return Step(
         name=f"models:{service}",
         title=f"the models of {service} in the bucket, by checksum",
         action=PublishWeights(service=service),
-        predicted=Cost(peak_bytes=1100 * MIB, kept_bytes=950 * MIB, memory_bytes=700 * MIB, wall_s=60),
+        predicted=Cost(
+            peak_bytes=250 * MIB + npm_bytes,
+            kept_bytes=100 * MIB + npm_bytes,
+            memory_bytes=700 * MIB,
+            wall_s=20 + npm_s,
+        ),
     )
 
 

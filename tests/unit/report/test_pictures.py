@@ -59,6 +59,11 @@ def test_equal_labels_share_a_colour() -> None:
     assert [found.colour for found in detections(answer)] == [0, 1, 0]
 
 
+def test_the_persons_of_a_pose_are_drawn_as_well() -> None:
+    (person,) = detections({"persons": [{"label": "person", "score": 0.5, "box": [0, 1, 2, 3], "keypoints": []}]})
+    assert (person.label, person.box) == ("person", (0, 1, 2, 3))
+
+
 @pytest.mark.parametrize(
     "answer",
     [
