@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.emulation.modal.attempt import AttemptRunner, ImageBuilder, VolumeStore
 from trimtab.emulation.modal.settings import PlaneSettings
+from trimtab.errors import ToolMissingError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,3 +19,43 @@ class Execution:
     runner: AttemptRunner
     volumes: VolumeStore
     images: ImageBuilder
+
+
+async def choose(state_dir: Path, settings: PlaneSettings) -> Execution:
+    """Return what the settings ask for; "auto" is Docker where an engine answers.
+
+    Raises ToolMissingError when Docker is asked for and no engine answers.
+    """
+    from trimtab.emulation.modal.volumes import DirectoryVolumes
+
+    volumes = DirectoryVolumes(state_dir / "volumes")
+    aws_state_dir = Path(settings.aws_state_dir) if settings.aws_state_dir else None
+    if settings.runner != "namespace":
+        engine_answers = await asyncio.to_thread(_engine_answers)
+        if await asyncio.to_thread(_engine_answers):
+            from trimtab.emulation.modal.containers import DockerRunner
+            from trimtab.emulation.modal.images import DockerImages
+
+            images = DockerImages(state_dir, settings.base_image)
+            runner = DockerRunner(state_dir, volumes, images, aws_state_dir)
+            return Execution(name="docker", runner=runner, volumes=volumes, images=images)
+        if settings.runner == "docker":
+            raise ToolMissingError(
+                "no Docker engine answers",
+                why="`--runner docker` runs each attempt in a container of its own",
+                remedy="start the engine (scripts/setup-engine), or take `--runner namespace`",
+            )
+    from trimtab.emulation.modal.namespaces import NamespaceImages, NamespaceRunner
+
+    return Execution(
+        name="namespace",
+        runner=NamespaceRunner(state_dir, volumes, aws_state_dir),
+        volumes=volumes,
+        images=NamespaceImages(),
+    )
+
+
+def _engine_answers() -> bool:
+    from trimtab.images.engine import connect_or_none
+
+    return connect_or_none() is not None

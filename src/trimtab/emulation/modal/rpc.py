@@ -6,7 +6,7 @@ refuses, by name, every call that is not in it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +16,7 @@ from grpclib import GRPCError, Status
 if TYPE_CHECKING:
     from trimtab.emulation.modal.scheduler import Task
 
-Handler = Callable[..., Awaitable[Any] | AsyncIterator[Any]]
+Handler = Callable[..., Any]  # an awaitable answer, or for a stream an asynchronous iterator of answers
 
 PAGE: Final = "docs/embedded-modal.md"
 
