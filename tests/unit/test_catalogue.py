@@ -386,6 +386,10 @@ KEY = "arn:aws:kms:%s:123456789012:key/01234567-89ab-cdef-0123-456789abcdef"
         ({"github": {"repository": "harbour/*", "branch": "main"}}, "github.repository: 'harbour/*' does not match"),
         ({"github": {"repository": "harbour/charts", "branch": "*"}}, "github.branch: '*' does not match"),
         ({"registry": {"kind": "ecr", "keep": 1}}, "registry.keep: input should be greater than or equal to 2"),
+        ({"registry": {"kind": "plain"}}, "registry: a plain registry needs its address"),
+        ({"registry": {"address": "127.0.0.1:5000"}}, "only a plain one has one here"),
+        ({"registry": {"kind": "plain", "address": "images"}}, "registry.address: 'images' does not match"),
+        ({"registry": {"kind": "plain", "address": "https://images.harbour.org"}}, "registry.address: "),
         ({"aws__monthly_budget": {"usd": 100, "alerts": []}}, "aws.monthly_budget.alerts"),
         (
             {"aws__monthly_budget": {"usd": 100, "alerts": ["a@b.example", "nobody"]}},

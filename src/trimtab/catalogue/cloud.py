@@ -20,6 +20,7 @@ from trimtab.catalogue.fields import (
     OtherBucketName,
     Prefix,
     Region,
+    RegistryAddress,
     SessionDuration,
 )
 from trimtab.catalogue.section import FROZEN, Section
@@ -146,9 +147,18 @@ class Github(Section):
 
 
 class Registry(Section):
-    """Where images are pushed: GitHub's registry, or repositories in the account's own (ECR), one a service."""
+    """Where images are pushed: GitHub's registry, repositories in the account's own (ECR), or any at an address."""
 
-    kind: Literal["ghcr", "ecr"] = "ghcr"
-    """`ghcr`: nothing is made in AWS. `ecr`: repositories with tags that cannot be moved, scanned on push."""
+    kind: Literal["ghcr", "ecr", "plain"] = "ghcr"
+    """`ghcr`: nothing is made in AWS. `ecr`: repositories with tags that cannot be moved, scanned on push. `plain`: a
+    registry which already stands."""
+    address: RegistryAddress | None = None
+    """Where a plain registry is: `HOST:PORT`, or `HOST/PREFIX`; the engine reaches it by HTTPS unless on loopback."""
     keep: Annotated[int, Field(ge=2, le=1000)] = 10
     """How many images of a service ECR keeps; 2 at least, so that there is one to go back to."""
+
+    @model_validator(mode="after")
+    def _address_of_a_plain_one(self) -> Self:
+        if (self.kind == "plain") != (self.address is not None):
+            raise ValueError("a plain registry needs its address, and only a plain one has one here")
+        return self

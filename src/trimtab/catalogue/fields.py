@@ -122,6 +122,9 @@ ModuleName = Annotated[str, _text(r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*$")]
 ImageReference = Annotated[
     str, _text(r"^([a-z0-9.-]+:\d{2,5}/)?[a-z0-9][a-z0-9./_-]*(:[\w.-]{1,128})?(@sha256:[0-9a-f]{64})?$")
 ]
+RegistryAddress = Annotated[  # a name without a dot or a port would be a folder in the engine's default registry
+    str, _text(r"^((localhost|[a-z0-9-]+(\.[a-z0-9-]+)+)(:\d{2,5})?|[a-z0-9-]+:\d{2,5})(/[a-z0-9][a-z0-9._-]*)*$")
+]
 OtherBucketName = Annotated[str, _text(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]  # made elsewhere, so older names too
 KmsKeyArn = Annotated[
     str,
