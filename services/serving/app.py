@@ -197,6 +197,7 @@ def _add_observation_routes(app: FastAPI, service: Service, tasks: Sequence[Task
                     sha256=spec.sha256,
                     licence=spec.licence,
                     ready=name in service.models,
+                    device=service.models[name].device if name in service.models else None,
                 )
                 for name, spec in service.manifest.models.items()
             ),

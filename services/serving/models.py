@@ -1,11 +1,12 @@
 """A model on onnxruntime: its file, loaded once and asked once, then tensors in and decoded outputs out.
 
-Sessions are made for a machine of two cores and a bounded memory: few threads, no spinning between requests.
+Sessions are made for a machine of two cores and a bounded memory: few threads, no spinning between requests. They run
+on CUDA where the installed onnxruntime has it and it works, and on the CPU otherwise; /health says which.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]  # it ships no annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from services.serving.decoders import Findings
     from services.serving.manifest import ModelInput, ModelSpec
 
+Device = Literal["cpu", "cuda"]
+CUDA = "CUDAExecutionProvider"
 NUMPY_TYPES = {"tensor(float)": "float32", "tensor(int32)": "int32", "tensor(uint8)": "uint8"}
 
 
@@ -32,6 +35,7 @@ class Model:
         self.name = name
         self.spec = spec
         self.takes_batches = not isinstance(session.get_inputs()[0].shape[0], int)
+        self.device: Device = "cuda" if session.get_providers()[0] == CUDA else "cpu"
         self._session = session
         self._input_name = session.get_inputs()[0].name
 
@@ -40,7 +44,7 @@ class Model:
         """Load the file and make it answer once; raises WarmUpError when it does not fit its manifest."""
         try:
             session = onnxruntime.InferenceSession(
-                str(path), sess_options=_session_options(threads), providers=["CPUExecutionProvider"]
+                str(path), sess_options=_session_options(threads), providers=_providers()
             )
             _check_input(session, spec)
             model = cls(name, spec, session)
@@ -91,6 +95,13 @@ def input_tensor(pixels: NDArray[np.uint8], wanted: ModelInput) -> NDArray[Any]:
 def blank_input(wanted: ModelInput) -> Image.Image:
     """Return a picture of the input's size, all of the manifest's fill."""
     return Image.new("RGB", (wanted.width, wanted.height), (wanted.fill,) * 3)
+
+
+def _providers() -> list[str]:
+    if CUDA not in onnxruntime.get_available_providers():
+        return ["CPUExecutionProvider"]
+    onnxruntime.preload_dlls()  # the CUDA libraries that lie beside it as wheels are on no search path
+    return [CUDA, "CPUExecutionProvider"]
 
 
 def _session_options(threads: int) -> onnxruntime.SessionOptions:

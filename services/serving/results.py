@@ -85,13 +85,14 @@ class PoseAnswer(_Answer):
 
 
 class ModelHealth(_Answer):
-    """One model of the manifest, and whether it has answered its warm-up."""
+    """One model of the manifest, whether it has answered its warm-up, and what it runs on once it is loaded."""
 
     name: str
     task: Task
     sha256: str
     licence: str
     ready: bool
+    device: Literal["cpu", "cuda"] | None
 
 
 class Health(_Answer):
