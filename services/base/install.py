@@ -47,6 +47,9 @@ LEFT_OUT = (
     "onnxruntime/quantization",
     "onnxruntime/tools",
     "onnxruntime/transformers",
+    "onnxruntime/capi/libonnxruntime_providers_tensorrt.so",
+    "nvidia/cu*/lib/libnvblas.so*",
+    "nvidia/cu*/lib/*.alt.so*",
 )
 
 
@@ -68,6 +71,7 @@ def main(lock: Path) -> None:
         )
         shutil.copytree(staged, site, symlinks=True, dirs_exist_ok=True)
         shutil.rmtree(staged)
+    tell_the_loader(site)
 
 
 def site_packages(environment: Path) -> Path:
@@ -108,6 +112,15 @@ def prune(folder: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+
+def tell_the_loader(site: Path) -> None:
+    """Let the dynamic loader find NVIDIA's libraries: onnxruntime opens them by name, and knows no folder of wheels."""
+    folders = sorted({str(library.parent) for library in site.glob("nvidia/*/lib/*.so*")})
+    if folders:
+        Path("/etc/ld.so.conf.d/nvidia-wheels.conf").write_text("\n".join(folders) + "\n", encoding="utf-8")
+        subprocess.run(["/sbin/ldconfig", "-X"], check=True)
+        shutil.rmtree("/var/cache/ldconfig", ignore_errors=True)
 
 
 if __name__ == "__main__":
