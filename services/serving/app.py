@@ -18,6 +18,7 @@ from services.serving.decoders import KEYPOINTS
 from services.serving.edge import Edge
 from services.serving.metrics import Metrics
 from services.serving.page import page_headers, page_html
+from services.serving.pictures import FORMATS
 from services.serving.problems import Refusal, WarmUpError
 from services.serving.results import (
     DetectAnswer,
@@ -75,7 +76,8 @@ PICTURE_BODY = {
                             "description": "A JPEG, PNG, WebP or BMP file. Of several frames the first is read.",
                         }
                     },
-                }
+                },
+                "encoding": {FIELD: {"contentType": ", ".join(f"image/{name.lower()}" for name in FORMATS)}},
             }
         },
     }
