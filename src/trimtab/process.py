@@ -119,6 +119,28 @@ class ProcessRunner:
         return Completed(stdout=text, wall_s=wall_s)
 
 
+def run_attached(command: Command) -> None:
+    """Run a program that talks to the person itself: it has our terminal, and Ctrl-C is its to answer.
+
+    Raises ToolMissingError when it is not there, ProgramError when it fails.
+    """
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = _start(command, attached=True)
+        try:
+            code = process.wait()
+        except BaseException:  # we are to end: so is what we wait for
+            process.terminate()
+            process.wait()
+            raise
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if code != 0:
+        error = _failure(command, code, ())
+        error.why = "what it printed stands above"
+        raise error
+
+
 class _Lines:
     """Tells standard error line by line, and keeps the last ones; a line that never ends is told in pieces."""
 
@@ -141,7 +163,7 @@ class _Lines:
                 self._on_line(text)
 
 
-def _start(command: Command) -> subprocess.Popen[bytes]:
+def _start(command: Command, *, attached: bool = False) -> subprocess.Popen[bytes]:
     environment = dict(os.environ)
     environment.update({k: v.reveal() if isinstance(v, Secret) else v for k, v in command.env.items()})
     try:
@@ -149,10 +171,11 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
             command.argv,
             env=environment,
             cwd=command.cwd,
-            stdin=subprocess.DEVNULL if command.stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
+            stdin=None if attached else subprocess.DEVNULL if command.stdin is None else subprocess.PIPE,
+            stdout=None if attached else subprocess.PIPE,
+            stderr=None if attached else subprocess.PIPE,
+            start_new_session=not attached,
+            preexec_fn=_heed_interrupts if attached else None,  # noqa: PLW1509 - no thread of ours runs by then
         )
     except OSError as error:
         what = f"{command.argv[0]} was not started"
@@ -167,6 +190,10 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
             why=f"`{command}` needs it and it is not on PATH",
             remedy="run `trimtab doctor` to see what is missing and how to get it",
         ) from error
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # an ignored signal would stay ignored in the child
 
 
 def _converse(process: subprocess.Popen[bytes], command: Command, lines: _Lines, started_s: float) -> bytes:

@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "infra": ("trimtab.cli.infra:infra", "Bucket and roles: preview, up, drift, import, outputs, explain, destroy."),
     "images": ("trimtab.cli.images:images", "Build the services' images within their budgets."),
     "train": ("trimtab.cli.train:train", "Run one training job; it goes on where an earlier run was cut off."),
+    "modal": ("trimtab.cli.modal:modal", "The embedded Modal: `modal run`, unchanged, with no account."),
     "runs": ("trimtab.cli.runs:runs", "The registry of training runs."),
     "status": ("trimtab.cli.status:status", "What runs here, and where it answers."),
     "down": ("trimtab.cli.status:down", "Stop what was started here; data, images and results stay."),

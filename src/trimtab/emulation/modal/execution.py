@@ -31,7 +31,6 @@ async def choose(state_dir: Path, settings: PlaneSettings) -> Execution:
     volumes = DirectoryVolumes(state_dir / "volumes")
     aws_state_dir = Path(settings.aws_state_dir) if settings.aws_state_dir else None
     if settings.runner != "namespace":
-        engine_answers = await asyncio.to_thread(_engine_answers)
         if await asyncio.to_thread(_engine_answers):
             from trimtab.emulation.modal.containers import DockerRunner
             from trimtab.emulation.modal.images import DockerImages

@@ -1,0 +1,237 @@
+"""`trimtab modal`: the embedded Modal's start, end and state, and the real `modal` command on it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trimtab.cli.options import CATALOGUE, JSON
+from trimtab.console import Console
+from trimtab.errors import UsageError
+from trimtab.process import Command, run_attached
+from trimtab.project import Project, find_project
+
+if TYPE_CHECKING:
+    from trimtab.emulation.modal.control import RunningPlane
+
+
+@click.group()
+def modal() -> None:
+    """Run Modal apps on this machine, with no account: the real client and its own container runtime.
+
+    \b
+    Examples:
+      trimtab modal run app.py                 plane up, `modal run app.py` on it, plane kept
+      eval "$(trimtab modal up --export)"      from here on every `modal ...` of this shell uses it
+      trimtab modal status --json              what was deployed, with resources, mounts, retries, image layers
+      trimtab modal interrupt my-app.train     take the container away, as Modal may: SIGINT, 30 s, kill, again
+      trimtab modal trigger my-app nightly     call a deployed function as its schedule would
+      trimtab modal down                       stop it; Volumes, secrets, results and logs stay
+    """
+
+
+def _positive(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and value <= 0:
+        raise click.BadParameter("it must be more than 0")
+    return value
+
+
+@modal.command()
+@click.option("--export", "as_export", is_flag=True, help='Print shell lines for eval "$(...)"; they hold the token.')
+@click.option(
+    "--runner",
+    type=click.Choice(["auto", "docker", "namespace"]),
+    default="auto",
+    show_default=True,
+    help="What attempts run in: containers, or processes in mount namespaces; auto: Docker where it answers.",
+)
+@click.option(
+    "--time-scale",
+    type=float,
+    default=1.0,
+    callback=_positive,
+    metavar="FACTOR",
+    help="Real seconds per second of a timeout, a retry's delay, an idle window: 0.001 makes 24 h 86 s.",
+)
+@click.option(
+    "--grace",
+    type=float,
+    default=30.0,
+    show_default=True,
+    callback=_positive,
+    metavar="SECONDS",
+    help="What an interrupted attempt has before it is killed.",
+)
+@click.option(
+    "--max-containers",
+    type=int,
+    callback=_positive,
+    metavar="N",
+    help="Containers of one function side by side; default: as many as this machine has CPUs.",
+)
+@CATALOGUE
+@JSON
+def up(*, catalogue: Path | None, as_json: bool, as_export: bool, runner: str, **limits: Any) -> None:
+    """Start the embedded Modal unless it runs, and say how to use it."""
+    from trimtab.emulation.modal.control import export_lines
+
+    project = find_project(catalogue)
+    plane = _ensure_running(project, runner=runner, **limits)
+    if as_export:
+        click.echo(export_lines(plane.environment()), nl=False)
+        return
+    document = {**_where(plane), "environment_file": str(plane.state_dir / "environment")}
+    console = Console(as_json=as_json)
+
+    def text() -> None:
+        console.line(f"embedded Modal  {plane.server_url} (process {plane.pid}, runner {plane.runner})")
+        console.line(f'use it          . {plane.state_dir / "environment"}   or: eval "$(trimtab modal up --export)"')
+
+    console.result(document, text=text)
+
+
+@modal.command()
+@CATALOGUE
+@JSON
+def down(*, catalogue: Path | None, as_json: bool) -> None:
+    """Stop the embedded Modal with all that it runs. What it knows stays: Volumes, secrets, deployments, results."""
+    from trimtab.emulation.modal import control
+
+    project = find_project(catalogue)
+    stopped = control.stop(_state_dir(project))
+    console = Console(as_json=as_json)
+    said = f"stopped the embedded Modal; kept: {_state_dir(project)}" if stopped else "the embedded Modal did not run"
+    console.result({"stopped": stopped}, text=lambda: console.line(said))
+
+
+@modal.command()
+@CATALOGUE
+@JSON
+def status(*, catalogue: Path | None, as_json: bool) -> None:
+    """Show apps with what they declare, containers, Volumes and the names of secrets."""
+    from trimtab.emulation.modal import control
+
+    project = find_project(catalogue)
+    plane = control.status(_state_dir(project))
+    console = Console(as_json=as_json)
+    if plane is None:
+        console.result({"running": False}, text=lambda: console.line("the embedded Modal does not run"))
+        return
+    record = plane.ask("status")
+
+    def text() -> None:
+        console.line(f"embedded Modal  {plane.server_url} (process {plane.pid}, runner {plane.runner})")
+        rows = [
+            (
+                app["name"],
+                app["state"],
+                ", ".join(function["name"] for function in app["functions"]),
+                str(sum(container["ended_at"] is None for container in app["containers"])),
+                app["id"],
+            )
+            for app in record["apps"]
+        ]
+        console.table("Apps", ("app", "state", "functions", "containers", "id"), rows)
+
+    console.result({"running": True, **_where(plane), **record}, text=text)
+
+
+@modal.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []}
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def run(*, words: tuple[str, ...]) -> None:
+    """Run `modal run WORDS...` on the embedded Modal, which is started when need be and kept.
+
+    The words are modal's own (`trimtab modal run --detach app.py::train --epochs 3`). Where one of them is a flag
+    of deploy.sh (--train, --local, ...), put `--` before them.
+    """
+    project = find_project()
+    plane = _ensure_running(project)
+    argv = (sys.executable, "-m", "modal", "run", *(words or ("--help",)))
+    hint = f"`trimtab modal status` shows what ran; {plane.state_dir / 'plane.log'} is the plane's own log"
+    run_attached(Command(argv=argv, env=plane.environment(), hint=hint))
+
+
+@modal.command()
+@click.argument("target")
+@CATALOGUE
+@JSON
+def interrupt(*, catalogue: Path | None, as_json: bool, target: str) -> None:
+    """Preempt containers, as Modal may at any time: SIGINT, 30 s of grace, kill, and the same input again.
+
+    TARGET is a container (ta-...), an app, or a function (APP.FUNCTION).
+    """
+    plane = _running(find_project(catalogue))
+    interrupted = plane.ask("interrupt", {"target": target})
+    if not interrupted:
+        raise UsageError(
+            f"nothing of {target} is being run",
+            why="only a container that works on an input can be interrupted",
+            remedy="`trimtab modal status` lists apps and functions; start a call first",
+        )
+    console = Console(as_json=as_json)
+    console.result({"interrupted": interrupted}, text=lambda: console.line("interrupted " + ", ".join(interrupted)))
+
+
+@modal.command()
+@click.argument("app")
+@click.argument("function")
+@CATALOGUE
+@JSON
+def trigger(*, catalogue: Path | None, as_json: bool, app: str, function: str) -> None:
+    """Call a deployed function without arguments, as its schedule would; print the call's id."""
+    plane = _running(find_project(catalogue))
+    answer = plane.ask("trigger", {"app": app, "function": function})
+    console = Console(as_json=as_json)
+    console.result(answer, text=lambda: console.line(answer["call_id"]))
+
+
+def _where(plane: RunningPlane) -> dict[str, Any]:
+    return {"server_url": plane.server_url, "pid": plane.pid, "runner": plane.runner}
+
+
+def _state_dir(project: Project) -> Path:
+    return project.state / "modal"
+
+
+def _running(project: Project) -> RunningPlane:
+    from trimtab.emulation.modal import control
+
+    plane = control.status(_state_dir(project))
+    if plane is None:
+        raise UsageError(
+            "the embedded Modal does not run",
+            why=f"nothing holds {_state_dir(project) / 'plane.lock'}",
+            remedy="run `trimtab modal up`, or `trimtab modal run app.py`",
+        )
+    return plane
+
+
+def _ensure_running(
+    project: Project,
+    *,
+    runner: str = "auto",
+    time_scale: float = 1.0,
+    grace: float = 30.0,
+    max_containers: int | None = None,
+) -> RunningPlane:
+    from trimtab.emulation.modal import control
+    from trimtab.emulation.modal.settings import PlaneSettings
+
+    catalogue = project.catalogue
+    more = {} if max_containers is None else {"max_containers": max_containers}
+    settings = PlaneSettings(
+        workspace=catalogue.modal.workspace,
+        environment=catalogue.modal.environment,
+        runner=runner,
+        base_image=catalogue.base_image,
+        aws_state_dir=str(project.state / "aws"),
+        time_scale=time_scale,
+        grace_s=grace,
+        **more,
+    )
+    return control.ensure_running(_state_dir(project), settings)
