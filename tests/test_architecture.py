@@ -31,6 +31,7 @@ SLOW: Final = ("boto3", "botocore", "docker", "matplotlib", "moto", "numpy", "PI
 
 STARTS_PROGRAMS: Final = {
     "src/trimtab/process.py": "the one place that starts another program",
+    "src/trimtab/emulation/modal/daemon.py": "starts no program: it forks to go on as a daemon when we have ended",
     "src/trimtab/emulation/aws_server.py": "starts no program: it forks to go on as a daemon when we have ended",
 }
 
