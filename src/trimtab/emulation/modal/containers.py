@@ -144,7 +144,7 @@ class DockerAttempt:
     async def begin(self, spec: AttemptSpec) -> None:
         """Start it, and hand on what it says."""
         output = await asyncio.to_thread(
-            self._container.attach, stdout=True, stderr=True, stream=True, logs=True, demux=True
+            self._container.attach, stdout=True, stderr=True, stream=True, logs=False, demux=True
         )
         await asyncio.to_thread(self._start)
         self._is_started = True
@@ -245,10 +245,7 @@ def create_arguments(
     if spec.block_network:
         command = ["-c", _PATIENT_ENTRY]
         environment["TRIMTAB_PORTS"] = " ".join(map(str, spec.ports))
-    mounts = [
-        Mount(target=bind.path, source=str(bind.source), type="bind", read_only=bind.read_only, propagation="rslave")
-        for bind in binds
-    ]
+    mounts = [Mount(target=bind.path, source=str(bind.source), type="bind", read_only=bind.read_only) for bind in binds]
     return {
         "image": image,
         "entrypoint": ["python"],
