@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from training.harness.config import AtLeastOne, Fraction, JobConfig, NotNegative, Positive, Section
-
-
-class Pictures(Section):
-    """What every picture is made into. `side` is in pixels."""
-
-    side: Annotated[int, Field(ge=8, le=512)]
-    channels: Literal[1, 3]
+from training.pictures.config import Pictures
 
 
 class Network(Section):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from training.classifier.config import Config
-from training.classifier.pictures import read_image_folder
 from training.classifier.trainer import Trainer
 from training.harness.learner import Job
+from training.pictures.folder import read_image_folder
 
 JOB: Final = Job(
     name="classifier",

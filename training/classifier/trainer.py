@@ -23,7 +23,7 @@ from trimtab.errors import HealthError
 
 if TYPE_CHECKING:
     from training.classifier.config import Config
-    from training.classifier.pictures import ImageFolder, Split
+    from training.pictures.folder import ImageFolder, Split
 
 _EVALUATION_BATCH = 512
 

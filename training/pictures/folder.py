@@ -22,7 +22,7 @@ from trimtab.storage.manifests import FileEntry, digest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from training.classifier.config import Pictures
+    from training.pictures.config import Pictures
 
 SPLITS: Final = ("train", "val", "test")
 _MODES: Final = {1: "L", 3: "RGB"}

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from tests.support.training import small_folder
-from training.classifier.config import Pictures
-from training.classifier.pictures import read_image_folder
+from training.pictures.config import Pictures
+from training.pictures.folder import read_image_folder
 from trimtab.errors import BudgetError, UsageError
 from trimtab.storage.manifests import FileEntry, digest, sha256_of
 

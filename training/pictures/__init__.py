@@ -1,0 +1,1 @@
+"""Image folders, as the jobs that learn from pictures read them."""
