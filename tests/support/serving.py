@@ -1,6 +1,6 @@
 """A running service for the tests: tiny models of known answers, the real process on a free port, hostile requests.
 
-The tiny models ignore their picture and always find the same, so an answer can be compared to the pixel.
+The tiny models find what is known beforehand, so an answer can be compared to the pixel.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from services.model_zoo.onnx_graph import OnnxGraph, value_info
+from services.serving.manifest import ModelInput, ModelSpec, read_manifest
+from tests.support.exports import constant_export, dot_finder
+from trimtab.catalogue import load_catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 BOUNDARY = "the-boundary"
@@ -39,84 +41,97 @@ SLIM_MEMORY = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "131072", "OPE
 
 # ---- tiny models ----
 
+CATALOGUE = load_catalogue(ROOT / "trimtab.yaml")
 
-def tiny_models(directory: Path) -> Path:
-    """Write two models that always find the same, and their manifest; return the manifest.
 
-    The detector finds a `thing` (0.9) at 16..48 x 16..48 of its 64 x 64 input, the pose model one person (0.8) in the
-    left half of its 32 x 32 input with every keypoint in the middle of that half.
+def manifest_path(service: str) -> Path:
+    """Return where a service of the catalogue describes its models."""
+    return ROOT / "services" / service / "models.toml"
+
+
+def routes(service: str) -> tuple[str, ...]:
+    """Return the addresses that take pictures at a service of the catalogue."""
+    return tuple(f"/v1/{task}" for task in sorted(read_manifest(manifest_path(service)).offered))
+
+
+def tiny_models(directory: Path, *, like: str = "yolo-combined") -> Path:
+    """Write models that always find the same, for the tasks and in the manner of a service; return their manifest.
+
+    A detector finds a `person` (0.9) at 16..48 x 16..48 of its 64 x 64 input. A pose model of whole pictures finds one
+    person (0.8) in the left half of its 32 x 32 input, every keypoint (0.7) in the middle of that half. A pose model of
+    crops puts every keypoint (0.8) on the brightest pixel of the crop.
     """
-    detector, pose = _tiny_detector(), _tiny_pose()
-    (directory / "detector.onnx").write_bytes(detector)
-    (directory / "pose.onnx").write_bytes(pose)
+    real = read_manifest(manifest_path(like))
+    models = {"tiny-detector": (_DETECTOR, _tiny_detector())}
+    if any(spec.crop is not None for spec in real.models.values()):
+        models["tiny-pose"] = (
+            _CROP_POSE,
+            dot_finder(ModelSpec.model_validate(_CROP_POSE | _UNPINNED), batch=1, peak=0.8),
+        )
+    elif "pose" in real.offered:
+        models["tiny-pose"] = (_POSE, _tiny_pose())
+    if "detect" not in {spec.task for spec in real.models.values()}:
+        del models["tiny-detector"]
+    document = f'[packages.none]\nnpm = "none@1.0.0"\nintegrity = "sha512-{"A" * 86}=="\n'
+    for name, (described, export) in models.items():
+        file = f"{name}.onnx"
+        (directory / file).write_bytes(export)
+        pinned = {
+            "file": file, "key": f"models/{file}", "sha256": hashlib.sha256(export).hexdigest(), "bytes": len(export),
+        }  # fmt: skip
+        document += f"\n[models.{name}]\n" + "".join(
+            f"{key} = {_toml(value)}\n" for key, value in {**_COMMON, **described, **pinned}.items()
+        )
     manifest = directory / "models.toml"
-    manifest.write_text(
-        f"""
-[packages.none]
-npm = "none@1.0.0"
-integrity = "sha512-{"A" * 86}=="
-
-[models.tiny-detector]
-file = "detector.onnx"
-key = "models/tiny/detector.onnx"
-sha256 = "{hashlib.sha256(detector).hexdigest()}"
-bytes = {len(detector)}
-task = "detect"
-decoder = "nanodet"
-labels = ["thing", "other"]
-min_score = 0.5
-overlap = 0.5
-licence = "MIT"
-upstream = "none"
-input = {{ width = 64, height = 64, layout = "NCHW", dtype = "float32", colour = "RGB", resize = "stretch" }}
-source = {{ package = "none", graph = "none", weights = ["none"] }}
-
-[models.tiny-pose]
-file = "pose.onnx"
-key = "models/tiny/pose.onnx"
-sha256 = "{hashlib.sha256(pose).hexdigest()}"
-bytes = {len(pose)}
-task = "pose"
-decoder = "movenet-multipose"
-labels = ["person"]
-min_score = 0.5
-overlap = 0.5
-licence = "MIT"
-upstream = "none"
-input = {{ width = 32, height = 32, layout = "NHWC", dtype = "int32", colour = "RGB", resize = "stretch" }}
-source = {{ package = "none", graph = "none", weights = ["none"] }}
-"""
-    )
+    manifest.write_text(document)
     return manifest
 
 
+_COMMON: dict[str, Any] = {
+    "min_score": 0.5, "overlap": 0.5, "licence": "MIT", "upstream": "none",
+    "source": {"package": "none", "graph": "none", "weights": ("none",)},
+}  # fmt: skip
+_UNPINNED: dict[str, Any] = {**_COMMON, "file": "x.onnx", "key": "models/x.onnx", "sha256": "0" * 64, "bytes": 1}
+_DETECTOR: dict[str, Any] = {
+    "task": "detect", "decoder": "nanodet", "labels": ("person", "other"),
+    "input": {
+        "width": 64, "height": 64, "layout": "NCHW", "dtype": "float32", "colour": "RGB", "resize": "stretch",
+    },
+}  # fmt: skip
+_POSE: dict[str, Any] = {
+    "task": "pose", "decoder": "movenet-multipose", "labels": ("person",),
+    "input": {"width": 32, "height": 32, "layout": "NHWC", "dtype": "int32", "colour": "RGB", "resize": "stretch"},
+}  # fmt: skip
+_CROP_POSE: dict[str, Any] = {
+    "task": "pose", "decoder": "movenet-single", "labels": ("person",),
+    "input": {"width": 32, "height": 32, "layout": "NHWC", "dtype": "float32", "colour": "RGB", "resize": "crop"},
+    "crop": {"detector": "tiny-detector", "label": "person", "at_most": 5, "padding": 1.0},
+}  # fmt: skip
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value)
+
+
 def _tiny_detector() -> bytes:
-    arrays = {}
+    outputs = {}
     for stride in (8, 16, 32):
         points = (64 // stride) ** 2
-        arrays[f"scores{stride}"] = np.zeros((1, points, 2), np.float32)
-        arrays[f"sides{stride}"] = np.zeros((1, points, 8), np.float32)
+        outputs[f"scores{stride}"] = np.zeros((1, points, 2), np.float32)
+        outputs[f"sides{stride}"] = np.zeros((1, points, 8), np.float32)
     # stride 32, point (0, 0) lies at 15.5: sides of -0.5 / 32.5 pixels are means over two bins of 0 and 32 pixels
-    arrays["scores32"][0, 0, 0] = 0.9
-    arrays["sides32"][0, 0] = [20, -20, 20, -20, -20, 20, -20, 20]  # left and top 0, right and bottom one stride
-    return _constant_model("picture", np.float32, (1, 3, 64, 64), arrays)
+    outputs["scores32"][0, 0, 0] = 0.9
+    outputs["sides32"][0, 0] = [20, -20, 20, -20, -20, 20, -20, 20]  # left and top 0, right and bottom one stride
+    return constant_export(ModelInput.model_validate(_DETECTOR["input"]), outputs)
 
 
 def _tiny_pose() -> bytes:
     persons = np.zeros((1, 6, 56), np.float32)
     persons[0, 0, :51] = [0.5, 0.25, 0.7] * 17
     persons[0, 0, 51:] = [0.0, 0.0, 1.0, 0.5, 0.8]
-    return _constant_model("picture", np.int32, (1, 32, 32, 3), {"persons": persons})
-
-
-def _constant_model(name: str, dtype: Any, shape: tuple[int, ...], outputs: dict[str, np.ndarray]) -> bytes:
-    graph = OnnxGraph()
-    for output, array in outputs.items():
-        graph.add("Identity", [graph.constant(array)], outputs=[output])
-    return graph.model_bytes(
-        inputs=[value_info(name, dtype, shape)],
-        outputs=[value_info(output, array.dtype, array.shape) for output, array in outputs.items()],
-    )
+    return constant_export(ModelInput.model_validate(_POSE["input"]), {"persons": persons})
 
 
 # ---- a running service ----
@@ -285,17 +300,17 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hostile:
-    """A request that must be refused: how it is sent, and the statuses that are right for it."""
+    """A request that must be refused: how it is sent to a route, and the statuses that are right for it."""
 
     name: str
-    send: Callable[[Address], Reply]
+    send: Callable[[Address, str], Reply]
     statuses: tuple[int, ...]
 
 
 def _body(name: str, content: bytes, *statuses: int, headers: Mapping[str, str] = MULTIPART, **how: Any) -> Hostile:
     return Hostile(
         name=name,
-        send=lambda address: address.ask("POST", "/v1/detect", body=content, headers=headers, **how),
+        send=lambda address, route: address.ask("POST", route, body=content, headers=headers, **how),
         statuses=statuses,
     )
 
@@ -305,24 +320,28 @@ def _picture(name: str, content: bytes, *statuses: int) -> Hostile:
 
 
 def _raw(name: str, request: bytes, *statuses: int) -> Hostile:
-    return Hostile(name=name, send=lambda address: address.say(request), statuses=statuses)
+    return Hostile(
+        name=name,
+        send=lambda address, route: address.say(request.replace(b"{route}", route.encode())),
+        statuses=statuses,
+    )
 
 
 def _query(name: str, query: str) -> Hostile:
-    return Hostile(name=name, send=lambda address: address.post("/v1/detect", picture(), query=query), statuses=(422,))
+    return Hostile(name=name, send=lambda address, route: address.post(route, picture(), query=query), statuses=(422,))
 
 
-def _two_hundred_megabytes(address: Address, *, chunked: bool) -> Reply:
+def _two_hundred_megabytes(address: Address, route: str, *, chunked: bool) -> Reply:
     megabyte = bytes(1024 * 1024)
     start = multipart(b"").split(b"\r\n\r\n")[0] + b"\r\n\r\n"
     headers = dict(MULTIPART)
     headers["Transfer-Encoding" if chunked else "Content-Length"] = "chunked" if chunked else str(200 * len(megabyte))
     pieces = (start if index == 0 else megabyte for index in range(200))
-    return address.ask("POST", "/v1/detect", body=pieces, headers=headers, chunked=chunked)
+    return address.ask("POST", route, body=pieces, headers=headers, chunked=chunked)
 
 
 def _raw_post(body: bytes, *headers: str) -> bytes:
-    lines = ["POST /v1/detect HTTP/1.1", "Host: x", f"Content-Type: {MULTIPART['Content-Type']}", *headers, "", ""]
+    lines = ["POST {route} HTTP/1.1", "Host: x", f"Content-Type: {MULTIPART['Content-Type']}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
 
@@ -365,8 +384,8 @@ HOSTILE: tuple[Hostile, ...] = (
              + _PNG[33:], 415, 422),
     _picture("jpeg of 1000 scans", _PROGRESSIVE[:-2] + _PROGRESSIVE[_LAST_SCAN:-2] * 1000, 422),
     _body("file name that climbs", multipart(b"x", file_name="../../../../etc/passwd"), 415),
-    Hostile(name="200 MB declared", send=lambda a: _two_hundred_megabytes(a, chunked=False), statuses=(413,)),
-    Hostile(name="200 MB in chunks", send=lambda a: _two_hundred_megabytes(a, chunked=True), statuses=(413,)),
+    Hostile(name="200 MB declared", send=lambda a, r: _two_hundred_megabytes(a, r, chunked=False), statuses=(413,)),
+    Hostile(name="200 MB in chunks", send=lambda a, r: _two_hundred_megabytes(a, r, chunked=True), statuses=(413,)),
     _query("min_score nan", "?min_score=nan"),
     _query("min_score infinite", "?min_score=inf"),
     _query("min_score of 2", "?min_score=2"),
@@ -374,8 +393,8 @@ HOSTILE: tuple[Hostile, ...] = (
     _query("max_results huge", "?max_results=1000000000000000000000"),
     _query("unknown parameter", "?minscore=0.5"),
     _query("parameter of zeros", "?min_score=%00"),
-    Hostile(name="wrong method", send=lambda a: a.ask("DELETE", "/v1/detect"), statuses=(405,)),
-    Hostile(name="no such address", send=lambda a: a.ask("GET", "/%2e%2e/%2e%2e/etc/passwd"), statuses=(404,)),
+    Hostile(name="wrong method", send=lambda a, r: a.ask("DELETE", r), statuses=(405,)),
+    Hostile(name="no such address", send=lambda a, _: a.ask("GET", "/%2e%2e/%2e%2e/etc/passwd"), statuses=(404,)),
     _raw("not http", b"\x16\x03\x01\x02\x00 hello\r\n\r\n", 400),
     _raw("giant header", b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 1_000_000 + b"\r\n\r\n", 400),
     _raw("no host", b"GET / HTTP/1.1\r\n\r\n", 400),

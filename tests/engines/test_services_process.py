@@ -1,10 +1,11 @@
-"""The service as a process of this machine, with tiny models of known answers: answers, refusals, start and stop."""
+"""Services as processes of this machine, with tiny models of known answers: answers, refusals, load, start and stop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import http.client
+import io
 import json
 import os
 import signal
@@ -14,16 +15,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 from PIL import Image
 
+from benchmarks.services import load
 from services.serving.app import create_app
 from services.serving.manifest import read_manifest
 from services.serving.settings import read_settings
 from tests.support.serving import (
+    CATALOGUE,
     HOSTILE,
     MULTIPART,
     ROOT,
@@ -33,6 +37,7 @@ from tests.support.serving import (
     free_port,
     multipart,
     picture,
+    routes,
     running_service,
     service_settings,
     tiny_models,
@@ -58,10 +63,87 @@ def service(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield running
 
 
+@pytest.fixture(scope="module", params=CATALOGUE.services)
+def each(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Each]:
+    """Return each service of the catalogue in turn, with tiny models in the place of its own."""
+    manifest = tiny_models(tmp_path_factory.mktemp("models"), like=request.param)
+    with running_service(
+        manifest, manifest.parent, tmp_path_factory.mktemp("service"), UPLOAD_TIMEOUT_S="2"
+    ) as running:
+        yield Each(service=running, routes=routes(request.param))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Each:
+    """A service, and the addresses at which it takes pictures."""
+
+    service: ServiceProcess
+    routes: tuple[str, ...]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+def test_a_hostile_request_gets_a_4xx_in_json(each: Each, hostile: Hostile) -> None:
+    assert_refused(hostile, hostile.send(each.service, each.routes[-1]))
+    assert each.service.is_healthy()
+
+
+def test_the_page_and_the_description_offer_what_the_manifest_does(each: Each) -> None:
+    described = each.service.ask("GET", "/openapi.json").json()
+    assert {path for path in described["paths"] if path.startswith("/v1/")} == set(each.routes)
+    tasks = [route.removeprefix("/v1/") for route in each.routes]
+    assert f'data-tasks="{" ".join(tasks)}"' in each.service.ask("GET", "/").body.decode()
+    for missing in {"/v1/detect", "/v1/pose"} - set(each.routes):
+        reply = each.service.post(missing, picture())
+        assert (reply.status, reply.json()["error"]["code"]) == (404, "no_such_address")
+        assert f"POST {each.routes[0]}, GET" in reply.json()["error"]["hint"]
+
+
+def test_a_generator_of_requests_finds_nothing_against_the_description(each: Each, tmp_path: Path) -> None:
+    finished = subprocess.run(
+        [
+            Path(sys.executable).with_name("st"), "run", f"http://127.0.0.1:{each.service.port}/openapi.json",
+            "--max-examples", "25", "--seed", "1", "--no-color",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.support.generated_pictures", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-1000:]
+    assert "No issues found" in finished.stdout
+
+
+def test_a_thousand_requests_of_32_clients_get_an_answer_or_503_and_no_memory_stays(each: Each) -> None:
+    route, bodies = each.routes[-1], [multipart(picture(width=64 + index)) for index in range(32)]
+    asyncio.run(load.run(each.service.port, route, bodies, requests=200, clients=32))
+    before = each.service.metric("process_resident_memory_bytes")
+    outcome = asyncio.run(load.run(each.service.port, route, bodies, requests=1000, clients=32))
+    assert set(outcome.statuses) <= {200, 503}
+    assert outcome.statuses[200] >= 1000
+    assert outcome.retry_after_missing == 0
+    assert each.service.metric("pictures_in_flight") == 0
+    assert each.service.metric("process_resident_memory_bytes") < before + 16 * 1024 * 1024
+
+
+def test_each_person_is_looked_at_by_the_second_model(tmp_path: Path) -> None:
+    manifest = tiny_models(tmp_path, like="mmpose")
+    with running_service(manifest, tmp_path, tmp_path) as top_down:
+        with_a_dot = Image.new("RGB", (128, 64))
+        with_a_dot.paste((255, 255, 255), (60, 30, 62, 32))
+        buffer = io.BytesIO()
+        with_a_dot.save(buffer, "PNG")
+        (person,) = top_down.post("/v1/pose", buffer.getvalue(), query="?min_score=0.1").json()["persons"]
+        assert person["box"] == [31.0, 15.5, 95.0, 47.5]
+        assert person["score"] == pytest.approx(0.9 * 0.8, abs=1e-3)
+        for point in person["keypoints"]:
+            assert (point["x"], point["y"]) == (pytest.approx(61, abs=2), pytest.approx(31, abs=2))
+
+
 def test_a_detection_comes_in_pixels_of_the_picture(service: ServiceProcess, manifest: Path) -> None:
     answer = service.post("/v1/detect", picture(width=128, height=64)).json()
     assert answer["picture"] == {"width": 128, "height": 64}
-    assert answer["detections"] == [{"label": "thing", "score": 0.9, "box": [31.0, 15.5, 95.0, 47.5]}]
+    assert answer["detections"] == [{"label": "person", "score": 0.9, "box": [31.0, 15.5, 95.0, 47.5]}]
     assert answer["model"] == {
         "name": "tiny-detector",
         "sha256": read_manifest(manifest).models["tiny-detector"].sha256,
@@ -71,7 +153,7 @@ def test_a_detection_comes_in_pixels_of_the_picture(service: ServiceProcess, man
 
 def test_a_pose_has_seventeen_named_keypoints(service: ServiceProcess) -> None:
     (person,) = service.post("/v1/pose", picture(width=128, height=64)).json()["persons"]
-    assert (person["score"], person["box"]) == (0.8, [0, 0, 64, 64])
+    assert (person["label"], person["score"], person["box"]) == ("person", 0.8, [0, 0, 64, 64])
     assert len(person["keypoints"]) == 17
     assert person["keypoints"][0] == {"name": "nose", "x": 32.0, "y": 32.0, "score": 0.7}
 
@@ -124,15 +206,9 @@ def test_the_description_names_every_status_that_can_come(service: ServiceProces
         assert "multipart/form-data" in operation["requestBody"]["content"]
 
 
-@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
-def test_a_hostile_request_gets_a_4xx_in_json(service: ServiceProcess, hostile: Hostile) -> None:
-    assert_refused(hostile, hostile.send(service))
-    assert service.is_healthy()
-
-
-def test_after_all_of_them_it_answers_and_its_memory_is_bounded(service: ServiceProcess) -> None:
+def test_after_all_hostile_requests_it_answers_and_its_memory_is_bounded(service: ServiceProcess) -> None:
     for hostile in HOSTILE:
-        assert_refused(hostile, hostile.send(service))
+        assert_refused(hostile, hostile.send(service, "/v1/detect"))
     large = [
         picture("PNG", width=5000, height=5000, mode="RGBA"),
         picture("JPEG", width=5000, height=5000, mode="CMYK"),
@@ -247,12 +323,12 @@ def started(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
 
 def test_models_that_are_not_the_manifest_s_keep_it_from_starting(tmp_path: Path) -> None:
     manifest = tiny_models(tmp_path)
-    (tmp_path / "pose.onnx").unlink()
-    (tmp_path / "detector.onnx").write_bytes((tmp_path / "detector.onnx").read_bytes()[:-5])
+    (tmp_path / "tiny-pose.onnx").unlink()
+    (tmp_path / "tiny-detector.onnx").write_bytes((tmp_path / "tiny-detector.onnx").read_bytes()[:-5])
     finished = started(service_settings(manifest, tmp_path, 0))
     assert finished.returncode == 2
-    assert "detector.onnx: holds" in finished.stderr
-    assert "pose.onnx: No such file" in finished.stderr
+    assert "tiny-detector.onnx: holds" in finished.stderr
+    assert "tiny-pose.onnx: No such file" in finished.stderr
     assert "next: Fetch them again" in finished.stderr
 
 
@@ -261,7 +337,7 @@ def test_models_that_are_not_the_manifest_s_keep_it_from_starting(tmp_path: Path
     [
         ('decoder = "nanodet"', 'decoder = "yolov99"', 2, "unknown decoder 'yolov99'"),
         ("width = 64", "width = 48", 7, "the manifest says one input float32 (1, 3, 64, 48)"),
-        ('labels = ["thing", "other"]', 'labels = ["thing"]', 7, "among the outputs"),
+        ('labels = ["person", "other"]', 'labels = ["person"]', 7, "among the outputs"),
     ],
 )
 def test_a_manifest_that_does_not_fit_keeps_it_from_starting(
