@@ -16,6 +16,7 @@ FOLDER: Final = Path(__file__).resolve().parent
 MAKERS: Final[Mapping[str, str]] = {
     "images": "tests.golden.images_makers:make",
     "infra": "tests.golden.infra_makers:make",
+    "releases": "tests.golden.releases_makers:make",
     "workflows": "tests.golden.workflows_makers:make",
 }
 

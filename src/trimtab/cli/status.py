@@ -20,7 +20,7 @@ def status(*, catalogue: Path | None, as_json: bool) -> None:
     project = find_project(catalogue)
     rows = _status(project)
     console = Console(as_json=as_json)
-    columns = ("what", "state", "where")
+    columns = ("what", "state", "where", "release")
     console.result(
         {"status": [dict(zip(columns, row, strict=True)) for row in rows]},
         text=lambda: console.table("Here and now", columns, rows),
@@ -50,37 +50,38 @@ def down(*, catalogue: Path | None, as_json: bool) -> None:
     console.result({"stopped": stopped}, text=lambda: console.line(f"{text}; kept: images and {project.state}"))
 
 
-def _status(project: Project) -> list[tuple[str, str, str]]:
+def _status(project: Project) -> list[tuple[str, str, str, str]]:
     from trimtab.emulation import aws
     from trimtab.images.engine import connect_or_none
     from trimtab.storage.runs import list_runs
 
     client = connect_or_none()
     engine = "not running" if client is None else f"running, {client.version()['Version']}"
-    rows = [("Docker engine", engine, "-" if client is None else str(client.api.base_url))]
+    rows = [("Docker engine", engine, "-" if client is None else str(client.api.base_url), "-")]
     running = aws.status(project.state / "aws")
-    rows.append(
-        ("embedded AWS", "not running" if running is None else "running", running.endpoint_url if running else "-")
-    )
+    state, endpoint = ("not running", "-") if running is None else ("running", running.endpoint_url)
+    rows.append(("embedded AWS", state, endpoint, "-"))
     rows += [_service_row(project, client, name) for name in project.catalogue.services]
     for record in list_runs(project.state / "results").records[:1]:
-        rows.append((f"newest run of {record.job}", str(record.outcome), record.run_directory))
+        rows.append((f"newest run of {record.job}", str(record.outcome), record.run_directory, "-"))
     page = project.state / "report" / "index.html"
-    rows.append(("report", "written" if page.is_file() else "none yet", str(page) if page.is_file() else "-"))
+    rows.append(("report", "written" if page.is_file() else "none yet", str(page) if page.is_file() else "-", "-"))
     return rows
 
 
-def _service_row(project: Project, client: Any, name: str) -> tuple[str, str, str]:
+def _service_row(project: Project, client: Any, name: str) -> tuple[str, str, str, str]:
     from trimtab.errors import HealthError
-    from trimtab.images.container import container_or_none, serving_address
-    from trimtab.images.golden import wait_until_healthy
+    from trimtab.images.front import front_or_none
+    from trimtab.images.golden import HttpDoor, wait_until_healthy
 
-    container = client and container_or_none(client, project.catalogue.project, name, "serving")
-    if not container:
-        return (f"service {name}", "not running", "-")
+    front = client and front_or_none(client, project.catalogue.project, name)
+    if not front:
+        return (f"service {name}", "not running", "-", "-")
+    live = front.record_at_once().live_release
+    door = HttpDoor(f"http://127.0.0.1:{front.port}")
+    release = "none" if live is None else f"{live.number} ({live.digest.removeprefix('sha256:')[:12]})"
     try:
-        address = serving_address(container)
-        wait_until_healthy(address, within_s=1, is_running=lambda: True)
+        wait_until_healthy(door, within_s=1, is_running=lambda: True)
     except HealthError as error:
-        return (f"service {name}", f"NOT healthy: {error.why.splitlines()[0][:80]}", "-")
-    return (f"service {name}", "healthy", address)
+        return (f"service {name}", f"NOT healthy: {error.why.splitlines()[0][:80]}", "-", release)
+    return (f"service {name}", "healthy", door.address, release)

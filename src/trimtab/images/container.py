@@ -1,85 +1,131 @@
-"""Containers of services on this machine's engine: the candidate, the serving one, and the exchange of the two.
+"""The containers of a service's releases, their network, and their end. Nothing here is published.
 
-Touches only containers that carry this project's label.
+Touches only containers and networks that carry this project's label, on the engine that it is given.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from trimtab.errors import HealthError, ProgramError
+from trimtab.errors import ProgramError
 from trimtab.images.build import LABEL_PROJECT, LABEL_SERVICE
-from trimtab.images.golden import LOGS_REMEDY, GoldenAnswer, wait_until_healthy
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
 LABEL_RELEASE: Final = "org.trimtab.release"
+LABEL_NUMBER: Final = "org.trimtab.number"
 INSIDE_PORT: Final = 8000
+MODELS: Final = "/models"
+MANIFEST: Final = "models.toml"
+# A service that logs without end fills no disk; the engine's default has no limit.
+LOGS: Final = {"type": "json-file", "config": {"max-size": "10m", "max-file": "3"}}
+_ALL_GPUS: Final = [{"Driver": "", "Count": -1, "DeviceIDs": None, "Capabilities": [["gpu"]], "Options": {}}]
 _STOP_S: Final = 15
 _LOG_LINES: Final = 20
-
-Check = Callable[[str], GoldenAnswer]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
-    """How a service's container is run. `release` is a digest of everything that makes it what it is."""
+    """How a service's release is run. `release` is a digest of everything that makes it what it is.
+
+    `environment` holds the service's limits, by their names in docs/services.md.
+    """
 
     project: str
     service: str
     image: str
     release: str
-    port: int
     memory_bytes: int
-    start_s: float
-    models: Path
+    models_volume: str
+    environment: Mapping[str, str]
+    gpu: bool = False
 
-    def name(self, role: str) -> str:
-        """Return the name of this service's container in a role."""
-        return container_name(self.project, self.service, role)
+    def name(self, number: int) -> str:
+        """Return the name of this service's container of a release."""
+        return container_name(self.project, self.service, number)
 
 
-def run_arguments(spec: ContainerSpec, *, role: str, port: int | None) -> dict[str, Any]:
-    """Return what the docker SDK is asked to run: not root, nothing writable but /tmp, no capability, on loopback."""
+def run_arguments(spec: ContainerSpec, *, number: int) -> dict[str, Any]:
+    """Return what the docker SDK is asked to run: not root, nothing writable but /tmp, no capability, no way out.
+
+    It is started again after a crash only once it is live (`keep`): a release that is tried has one attempt.
+    """
     return {
         "image": spec.image,
-        "name": spec.name(role),
+        "name": spec.name(number),
         "detach": True,
         "read_only": True,
         "tmpfs": {"/tmp": "size=64m,mode=1777"},  # noqa: S108 - inside the container
-        "volumes": {str(spec.models): {"bind": "/models", "mode": "ro"}},
-        "ports": {f"{INSIDE_PORT}/tcp": ("127.0.0.1", port)},
-        "environment": {"PORT": str(INSIDE_PORT)},
+        "volumes": {spec.models_volume: {"bind": MODELS, "mode": "ro"}},
+        "network": inside_network(spec.project),
+        "environment": {
+            "HOST": "0.0.0.0",  # noqa: S104 - inside the container, on a network without a way out
+            "PORT": str(INSIDE_PORT),
+            "MODELS_DIR": MODELS,
+            "MODELS_MANIFEST": f"{MODELS}/{MANIFEST}",
+            **spec.environment,
+        },
         "mem_limit": spec.memory_bytes,
         "memswap_limit": spec.memory_bytes,
         "pids_limit": 256,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
-        "restart_policy": {"Name": "on-failure", "MaximumRetryCount": 3} if role == "serving" else {},
+        "log_config": LOGS,
+        "device_requests": _ALL_GPUS if spec.gpu else [],
         "labels": {
             LABEL_PROJECT: spec.project,
             LABEL_SERVICE: spec.service,
             LABEL_RELEASE: spec.release,
+            LABEL_NUMBER: str(number),
         },
     }
 
 
-def container_name(project: str, service: str, role: str) -> str:
-    """Return a container's name in a role: `serving`, `candidate`, or `before` while the two change places."""
+def container_name(project: str, service: str, role: str | int) -> str:
+    """Return a container's name: its role is the number of a release, or `front`."""
     return f"{project}-{service}-{role}"
 
 
-def container_or_none(client: DockerClient, project: str, service: str, role: str) -> Container | None:
-    """Return the container that has a role for a service, running or not, or None."""
+def inside_network(project: str) -> str:
+    """Return the name of the network that fronts and releases share. It has no way out."""
+    return f"{project}-inside"
+
+
+def outside_network(project: str) -> str:
+    """Return the name of the network through which the fronts are published."""
+    return f"{project}-front"
+
+
+def ensure_networks(client: DockerClient, project: str) -> None:
+    """Make the project's two networks where they are not. Raises ProgramError."""
+    from docker.errors import APIError
+
+    known = {str(network.name) for network in client.networks.list(filters={"label": f"{LABEL_PROJECT}={project}"})}
+    for name, internal in ((inside_network(project), True), (outside_network(project), False)):
+        if name in known:
+            continue
+        try:
+            client.networks.create(name, internal=internal, check_duplicate=True, labels={LABEL_PROJECT: project})
+        except APIError as error:
+            raise ProgramError(
+                f"the engine did not make the network {name}",
+                why=str(error.explanation or error),
+                remedy="see `docker network ls`: remove what nobody uses any more, or what has this name",
+            ) from error
+
+
+def container_or_none(client: DockerClient, project: str, service: str, role: str | int) -> Container | None:
+    """Return the container that has a role for a service, running or not, or None.
+
+    Raises ProgramError where a container of that name is not this project's.
+    """
     from docker.errors import NotFound
 
     try:
@@ -95,87 +141,91 @@ def container_or_none(client: DockerClient, project: str, service: str, role: st
     return container
 
 
-def serving_address(container: Container) -> str:
-    """Return the address on loopback that a container answers at. Raises HealthError when it does not run."""
-    container.reload()
-    port = _port_of(container)
-    if port is None:
-        raise HealthError(
-            f"{container.name} answers nowhere",
-            why=f"it is not running: {container.status}, exit code {container.attrs['State']['ExitCode']}",
-            remedy=LOGS_REMEDY,
-        )
-    return f"http://127.0.0.1:{port}"
+def releases_of(client: DockerClient, project: str, service: str) -> Mapping[int, Container]:
+    """Return the containers of a service's releases by their numbers, running or not."""
+    labels = [f"{LABEL_PROJECT}={project}", f"{LABEL_SERVICE}={service}", LABEL_NUMBER]
+    found = client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
+    return {int(container.labels[LABEL_NUMBER]): container for container in found}
 
 
-def holds_port(client: DockerClient, project: str, service: str, port: int) -> bool:
-    """Tell whether a port is held by this service's own container, also one that a cut-off exchange left."""
-    containers = (container_or_none(client, project, service, role) for role in ("serving", "before"))
-    return any(container is not None and _port_of(container) == port for container in containers)
+def start(client: DockerClient, spec: ContainerSpec, number: int) -> Container:
+    """Start the container of a release. Raises ProgramError; nothing is left then."""
+    container_or_none(client, spec.project, spec.service, number)  # refuses a stranger's
+    with creating(client, spec.name(number)):
+        container: Container = client.containers.run(**run_arguments(spec, number=number))
+    return container
 
 
-def try_candidate(client: DockerClient, spec: ContainerSpec, *, check: Check, say: Say) -> None:
-    """Start a candidate on a free port, check it, and take it away again. Raises HealthError with its last lines."""
-    _remove(client, spec, "candidate")
+def keep(container: Container) -> None:
+    """Let a container come back after a crash and after a restart of the machine: it is live from now on."""
+    policy: Any = {"Name": "unless-stopped", "MaximumRetryCount": 0}  # the stubs know neither
+    container.update(restart_policy=policy)
+
+
+@contextmanager
+def creating(client: DockerClient, name: str) -> Iterator[None]:
+    """Take away what the engine created before it failed to start it, and say so. Raises ProgramError."""
+    from docker.errors import APIError, NotFound
+
     try:
-        _require_good(_start(client, spec, role="candidate", port=None), spec, check, say)
-    finally:
-        _remove(client, spec, "candidate")
-
-
-def replace_serving(client: DockerClient, spec: ContainerSpec, *, check: Check, say: Say) -> GoldenAnswer:
-    """Put the new release in the serving one's place; let the one before it serve again when that fails.
-
-    Renamed before it is stopped: from then on its name says that an exchange is under way, to the next run as well.
-    """
-    before = container_or_none(client, spec.project, spec.service, "before")
-    try:
-        if before is not None:  # an exchange was cut off: what stands in its place was never found good
-            _remove(client, spec, "serving")
-        elif (before := container_or_none(client, spec.project, spec.service, "serving")) is not None:
-            before.rename(spec.name("before"))
-        if before is not None:
-            say("the serving container stops")
-            before.stop(timeout=_STOP_S)
-        answer = _require_good(_start(client, spec, role="serving", port=spec.port), spec, check, say)
-    except BaseException:
-        if before is None:
-            _remove(client, spec, "serving")
-        else:
-            _serve_as_before(client, spec)
-        raise
-    _remove(client, spec, "before")
-    return answer
-
-
-def _serve_as_before(client: DockerClient, spec: ContainerSpec) -> None:
-    """Let the release before serve again, unless it was never renamed."""
-    from docker.errors import APIError
-
-    before = container_or_none(client, spec.project, spec.service, "before")
-    if before is None:
-        return
-    _remove(client, spec, "serving")
-    before.rename(spec.name("serving"))
-    try:
-        before.restart(timeout=_STOP_S)  # and not start: it may be stopping at this moment
+        yield
     except APIError as error:
+        if error.status_code != HTTPStatus.CONFLICT:
+            with suppress(NotFound):
+                client.containers.get(name).remove(force=True)
         raise ProgramError(
-            f"the release that served before, {spec.name('serving')}, could not be started again",
+            f"the engine could not start {name}",
             why=str(error.explanation or error),
-            remedy=f"end what holds its port; then docker start {spec.name('serving')}",
+            remedy="end what holds its port or its name, or see `docker ps -a`; then run the same command again",
         ) from error
 
 
+def is_running(container: Container) -> bool:
+    """Tell whether a container runs now."""
+    from docker.errors import NotFound
+
+    try:
+        container.reload()
+    except NotFound:
+        return False
+    return bool(container.status in ("created", "running"))
+
+
+def last_lines(container: Container) -> str:
+    """Return the last lines that a container wrote, as they are shown to a person."""
+    lines = container.logs(tail=_LOG_LINES).decode(errors="replace").splitlines()
+    return "\n".join(["    its last lines:", *(f"    | {line}" for line in lines)])
+
+
+def end(container: Container, *, gently: bool = True) -> None:
+    """Stop a container, letting its requests end, and return only once it is gone: its name is needed again."""
+    from docker.errors import APIError, NotFound
+
+    with suppress(NotFound):
+        if gently and container.status == "running":
+            container.stop(timeout=_STOP_S)
+        try:
+            container.remove(force=True)
+        except NotFound:
+            return
+        except APIError as error:
+            if error.status_code != HTTPStatus.CONFLICT:  # it is being removed already, as one that ends may be
+                raise
+            container.wait(condition="removed", timeout=_STOP_S)
+
+
 def stop_all(client: DockerClient, project: str) -> tuple[str, ...]:
-    """Stop and remove this project's containers; return their names."""
+    """Stop and remove this project's containers and networks, fronts first; return the containers' names."""
+    from docker.errors import APIError
+
     label = f"{LABEL_PROJECT}={project}"
     found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
-    for container in found:
-        if container.status == "running":
-            container.stop(timeout=_STOP_S)
-        container.remove(force=True)
-    return tuple(str(container.name) for container in found)
+    for container in sorted(found, key=lambda c: LABEL_NUMBER in c.labels):
+        end(container)
+    for network in client.networks.list(filters={"label": label}):
+        with suppress(APIError):  # somebody else's container is in it
+            network.remove()
+    return tuple(sorted(str(container.name) for container in found))
 
 
 def port_is_taken(port: int) -> str | None:
@@ -198,62 +248,3 @@ def _holder_of(port: int) -> str:
             if is_it and connection.pid:
                 return f": {psutil.Process(connection.pid).name()} (process {connection.pid})"
     return ""
-
-
-def _port_of(container: Container) -> int | None:
-    """Return the port on this machine that a container holds, None while it does not run."""
-    bindings = container.attrs["NetworkSettings"]["Ports"].get(f"{INSIDE_PORT}/tcp") or []
-    return int(bindings[0]["HostPort"]) if bindings else None
-
-
-def _start(client: DockerClient, spec: ContainerSpec, *, role: str, port: int | None) -> Container:
-    from docker.errors import APIError
-
-    try:
-        container: Container = client.containers.run(**run_arguments(spec, role=role, port=port))
-    except APIError as error:
-        _remove(client, spec, role)  # the engine creates a container before it fails to start it
-        raise ProgramError(
-            f"the engine could not start {spec.name(role)}",
-            why=str(error.explanation or error),
-            remedy="end what holds its port, or see `docker ps -a`; then run the same command again",
-        ) from error
-    return container
-
-
-def _require_good(container: Container, spec: ContainerSpec, check: Check, say: Say) -> GoldenAnswer:
-    def is_running() -> bool:
-        container.reload()
-        return bool(container.status in ("created", "running"))
-
-    try:
-        address = serving_address(container)
-        say(f"waiting for {address}/health")
-        wait_until_healthy(address, within_s=spec.start_s, is_running=is_running)
-        say(f"asking {address} the golden request")
-        return check(address)
-    except HealthError as error:
-        raise HealthError(error.what, why=f"{error.why}\n{_logs_of(container)}", remedy=error.remedy) from error
-
-
-def _logs_of(container: Container) -> str:
-    lines = container.logs(tail=_LOG_LINES).decode(errors="replace").splitlines()
-    return "\n".join(["    its last lines:", *(f"    | {line}" for line in lines)])
-
-
-def _remove(client: DockerClient, spec: ContainerSpec, role: str) -> None:
-    """Take a container away, and return only once it is gone: its name is needed again."""
-    from docker.errors import APIError, NotFound
-
-    container = container_or_none(client, spec.project, spec.service, role)
-    if container is None:
-        return
-    try:
-        container.remove(force=True)
-    except NotFound:
-        return
-    except APIError as error:
-        if error.status_code != HTTPStatus.CONFLICT:  # it is being removed already, as one that ends may be
-            raise
-        with suppress(NotFound):
-            container.wait(condition="removed", timeout=_STOP_S)

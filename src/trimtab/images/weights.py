@@ -33,9 +33,14 @@ class Weights:
     sha256: str
 
 
+def manifest_path(root: Path, service: str) -> Path:
+    """Return where a service's manifest lies."""
+    return root / "services" / service / "models.toml"
+
+
 def read_weights(root: Path, service: str) -> tuple[Weights, ...]:
     """Return what services/NAME/models.toml pins. Raises UsageError when it cannot be read."""
-    path = root / "services" / service / "models.toml"
+    path = manifest_path(root, service)
     try:
         models = tomllib.loads(path.read_text(encoding="utf-8"))["models"].values()
         return tuple(

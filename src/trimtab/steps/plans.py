@@ -10,6 +10,7 @@ from trimtab.errors import UsageError
 from trimtab.plan import Cost, Plan, Step
 from trimtab.steps.dataset import dataset_step
 from trimtab.steps.engine import engine_step
+from trimtab.steps.front import front_step
 from trimtab.steps.image import image_step
 from trimtab.steps.provision import provision_step
 from trimtab.steps.service import service_step
@@ -22,7 +23,7 @@ LOCAL_VARIANT = "cpu"
 def local_plan(catalogue: Catalogue, measured: Mapping[str, Cost]) -> Plan:
     """Return the whole way on this machine: what is provisioned, built, served and trained, in order."""
     services = {name: s for name, s in catalogue.services.items() if LOCAL_VARIANT in s.variants}
-    steps = [engine_step(catalogue.base_image), provision_step()]
+    steps = [engine_step(catalogue.base_image), front_step(), provision_step()]
     steps += [weights_step(name, brings_npm=not position) for position, name in enumerate(services)]
     steps += [dataset_step(name) for name in catalogue.jobs]
     for name, service in services.items():

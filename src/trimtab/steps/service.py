@@ -1,70 +1,73 @@
-"""Step: a service's container on this machine, checked before it takes the place of the one that serves.
+"""Step: a service's release on this machine or a host, checked before traffic moves to it from the one that serves.
 
-The candidate starts beside the serving container, on a free port, and must be healthy and answer the golden request.
-Only then is the serving one replaced; if the replacement does not come up, the one before it is started again.
+The new container starts beside the serving one, is asked from inside its network, and takes over at the front. Whatever
+fails, what served before serves without a break.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from trimtab.catalogue import Service
-from trimtab.errors import HealthError, UsageError
+from trimtab.catalogue.model import Limits
+from trimtab.errors import HealthError, ProgramError, UsageError
 from trimtab.executor import Result, Say
-from trimtab.images.build import LABEL_PROJECT, LABEL_SERVICE, image_tag
-from trimtab.images.container import (
-    LABEL_RELEASE,
-    ContainerSpec,
-    container_or_none,
-    holds_port,
-    port_is_taken,
-    replace_serving,
-    serving_address,
-    try_candidate,
-)
+from trimtab.images.build import image_tag
+from trimtab.images.container import ContainerSpec, is_running, port_is_taken, releases_of
 from trimtab.images.engine import connect, connect_or_none, image_or_none
-from trimtab.images.golden import GoldenAnswer, ask_golden, wait_until_healthy
-from trimtab.images.weights import Weights, fetch_weights, read_weights
+from trimtab.images.front import Front, FrontSpec, ensure_front, front_or_none, front_tag
+from trimtab.images.golden import GoldenAnswer, HttpDoor, ask_golden, wait_until_healthy
+from trimtab.images.host import connect_host, engine_errors, ensure_image, require_host, require_reachable
+from trimtab.images.record import Release
+from trimtab.images.release import Gate, bring_live
+from trimtab.images.volume import Models, ensure_models
+from trimtab.images.weights import fetch_weights, manifest_path, read_weights
 from trimtab.plan import Cost, Step
-from trimtab.project import Project
+from trimtab.process import Runner
+from trimtab.project import Project, current_commit
 from trimtab.storage.bucket import BucketAccess
 from trimtab.units import MIB
 
 if TYPE_CHECKING:
     from docker import DockerClient
-    from docker.models.containers import Container
+    from docker.models.images import Image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serve:
-    """Serve a service's variant on its port."""
+    """Serve a service's variant on its port, on this machine or on a host over SSH."""
 
     service: str
     variant: str
+    host: str | None = None
 
 
-def service_step(name: str, service: Service, variant: str) -> Step:
-    """Return the step. Its memory is its container's limit."""
+def service_step(name: str, service: Service, variant: str, host: str | None = None) -> Step:
+    """Return the step. Its memory is twice its container's limit: the old and the new one run side by side."""
     return Step(
-        name=f"serve:{name}:{variant}",
-        title=f"service {name} ({variant}) on port {service.port}",
-        action=Serve(service=name, variant=variant),
-        predicted=Cost(peak_bytes=64 * MIB, kept_bytes=64 * MIB, memory_bytes=service.memory, wall_s=15),
+        name=f"serve:{name}:{variant}" + (f"@{host}" if host else ""),
+        title=f"service {name} ({variant}) on port {service.port}" + (f" of {host}" if host else ""),
+        action=Serve(service=name, variant=variant, host=host),
+        predicted=Cost(peak_bytes=64 * MIB, kept_bytes=64 * MIB, memory_bytes=2 * service.memory, wall_s=15),
     )
 
 
 class ServiceHandler:
     """Carries it out."""
 
-    def __init__(self, project: Project, bucket: BucketAccess) -> None:
+    def __init__(self, project: Project, runner: Runner, bucket: BucketAccess) -> None:
         self._project = project
+        self._runner = runner
         self._bucket = bucket
 
     def preflight(self, action: Serve) -> None:
-        """Refuse a port that another program holds, and a golden picture that is not there. Raises UsageError."""
+        """Refuse a golden picture that is not there, a port that another program holds, a host that does not answer.
+
+        Raises UsageError, ProgramError.
+        """
         service = self._service(action)
         picture = self._project.root / service.golden.picture
         if not picture.is_file():
@@ -73,9 +76,12 @@ class ServiceHandler:
                 why=f"its golden picture {picture} does not exist",
                 remedy=f"add it, or mend services.{action.service}.golden.picture in trimtab.yaml",
             )
+        if action.host is not None:
+            require_reachable(require_host(action.host), self._runner)
+            return
         client = connect_or_none()
-        ours = client is not None and holds_port(client, self._project.catalogue.project, action.service, service.port)
-        if not ours and (holder := port_is_taken(service.port)):
+        front = client and front_or_none(client, self._project.catalogue.project, action.service)
+        if not (front and front.port == service.port) and (holder := port_is_taken(service.port)):
             raise UsageError(
                 f"service {action.service} cannot have port {service.port}",
                 why=holder,
@@ -83,46 +89,75 @@ class ServiceHandler:
             )
 
     def finished(self, action: Serve) -> Result | None:
-        """Return the release when its container serves the current image and models and answers rightly now."""
-        client = connect_or_none()
+        """Return the live release when it is the current image with the current models, and answers rightly now."""
+        client = connect_or_none() if action.host is None else None
         image = client and image_or_none(client, self._tag(action))
-        if client is None or image is None:
+        front_image = client and image_or_none(client, front_tag(self._project.catalogue.project))
+        if client is None or not image or not front_image:  # a host's state is looked at when the step runs
             return None
-        serving = self._serving(client, action)
-        if serving is None or serving.status != "running":
+        front = front_or_none(client, self._project.catalogue.project, action.service)
+        if front is None or (front.image, front.port) != (front_image.id, self._service(action).port):
             return None
-        spec = self._spec(action, str(image.id), read_weights(self._project.root, action.service))
-        if serving.labels.get(LABEL_RELEASE) != spec.release:
+        live = front.record_at_once().live_release
+        if live is None or live.identity != self._wanted(action, image).identity:
             return None
+        containers = releases_of(client, self._project.catalogue.project, action.service)
+        if set(containers) != {live.number}:  # a run was cut off: traffic may still be at the one before
+            return None
+        door = HttpDoor(f"http://127.0.0.1:{front.port}")
         try:
-            wait_until_healthy(serving_address(serving), within_s=2, is_running=lambda: True)
-            answer = ask_golden(serving_address(serving), self._service(action).golden, root=self._project.root)
+            wait_until_healthy(door, within_s=2, is_running=lambda: is_running(containers[live.number]))
+            answer = ask_golden(door, self._service(action).golden, root=self._project.root)
         except HealthError:
             return None
-        return self._result(action, spec, answer)
+        return self._result(action, live, answer)
 
     def run(self, action: Serve, say: Say) -> Result:
-        """Fetch the models by checksum, try a candidate, and put it in the serving one's place. Raises HealthError."""
-        client = connect()
-        image = client.images.get(self._tag(action))
-        weights = read_weights(self._project.root, action.service)
-        fetch_weights(weights, self._bucket.operator(), self._bucket.name, self._models_folder, say=say)
-        spec = self._spec(action, str(image.id), weights)
+        """Bring image and models to the engine that is to serve them, and the release live. Raises HealthError."""
+        here, there = connect(), connect_host(action.host)
+        with engine_errors(action.host):
+            image = here.images.get(self._tag(action))
+            models = self._models(action)
+            fetch_weights(models.weights, self._bucket.operator(), self._bucket.name, models.folder, say=say)
+            image_id = ensure_image(here, there, image, host=action.host, say=say)
+            ensure_models(there, models, image=image_id, say=say)
+            front = self._front(action, here, there, say)
+            return self.bring_live(action, there, front, self._wanted(action, image, image_id), say)
 
-        def check(address: str) -> GoldenAnswer:
-            return ask_golden(address, self._service(action).golden, root=self._project.root)
+    def bring_live(
+        self, action: Serve, there: DockerClient, front: Front, wanted: Release, say: Say, *, withdraw: bool = False
+    ) -> Result:
+        """Bring a release live whose image and models are there. Raises HealthError, ProgramError.
 
-        say("a candidate starts beside the serving container")
-        try_candidate(client, spec, check=check, say=say)
-        answer = replace_serving(client, spec, check=check, say=say)
-        # Images of this service that lost their name to a newer build, and that no container uses any more.
-        ours = [f"{LABEL_PROJECT}={spec.project}", f"{LABEL_SERVICE}={spec.service}"]
-        client.images.prune(filters={"dangling": True, "label": ours})
-        return self._result(action, spec, answer)
+        `withdraw` marks the one that it takes over from: a rollback does not come back to that by itself.
+        """
+        service, project = self._service(action), self._project.catalogue.project
+        spec = ContainerSpec(
+            project=project,
+            service=action.service,
+            image=wanted.digest,
+            release=wanted.identity,
+            memory_bytes=service.memory,
+            models_volume=wanted.models_volume,
+            environment=limits_environment(service.limits),
+            gpu=action.variant == "gpu",
+        )
+        gate = Gate(golden=service.golden, root=self._project.root, start_s=service.start)
+        release, answer = bring_live(there, front, spec, wanted, gate=gate, say=say, withdraw=withdraw)
+        return self._result(action, release, answer)
 
-    @property
-    def _models_folder(self) -> Path:
-        return self._project.state / "models"
+    def _front(self, action: Serve, here: DockerClient, there: DockerClient, say: Say) -> Front:
+        service, project = self._service(action), self._project.catalogue.project
+        image = image_or_none(here, front_tag(project))
+        if image is None:
+            raise ProgramError(
+                "the front has no image",
+                why=f"{front_tag(project)} is not on this engine",
+                remedy="`trimtab images deploy` and `trimtab local` build it first",
+            )
+        image_id = ensure_image(here, there, image, host=action.host, say=say)
+        spec = FrontSpec(project=project, service=action.service, image=image_id, port=service.port)
+        return ensure_front(there, spec, say=say)
 
     def _service(self, action: Serve) -> Service:
         return self._project.catalogue.services[action.service]
@@ -130,37 +165,61 @@ class ServiceHandler:
     def _tag(self, action: Serve) -> str:
         return image_tag(self._project.catalogue.project, action.service, action.variant)
 
-    def _serving(self, client: DockerClient, action: Serve) -> Container | None:
-        return container_or_none(client, self._project.catalogue.project, action.service, "serving")
-
-    def _spec(self, action: Serve, image_id: str, weights: tuple[Weights, ...]) -> ContainerSpec:
-        service = self._service(action)
-        parts = (
-            image_id,
-            str(self._models_folder),
-            str(service.port),
-            str(service.memory),
-            *(w.sha256 for w in weights),
-        )
-        return ContainerSpec(
+    def _models(self, action: Serve) -> Models:
+        return Models(
             project=self._project.catalogue.project,
             service=action.service,
-            image=image_id,
-            release=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
-            port=service.port,
-            memory_bytes=service.memory,
-            start_s=service.start,
-            models=self._models_folder,
+            manifest=manifest_path(self._project.root, action.service).read_bytes(),
+            weights=read_weights(self._project.root, action.service),
+            folder=self._project.state / "models",
         )
 
-    def _result(self, action: Serve, spec: ContainerSpec, answer: GoldenAnswer) -> Result:
+    def _wanted(self, action: Serve, image: Image, image_id: str | None = None) -> Release:
+        """Return the release that the catalogue and the current image ask for, without a number.
+
+        `image_id` is the image's id on the host, where that differs.
+        """
+        models, digest = self._models(action), image_id or str(image.id)
+        return Release(
+            number=0,
+            digest=digest,
+            reference=next(iter(image.attrs["RepoDigests"]), ""),
+            variant=action.variant,
+            commit=image.labels.get("org.opencontainers.image.revision") or current_commit(self._project.root),
+            models=models.sha256,
+            models_volume=models.volume,
+            identity=identity_of(self._service(action), digest=digest, models_volume=models.volume),
+            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def _result(self, action: Serve, release: Release, answer: GoldenAnswer) -> Result:
+        service = self._service(action)
         return {
-            "address": f"http://127.0.0.1:{spec.port}/",
-            "release": spec.release,
-            "image": spec.image,
+            "address": f"http://127.0.0.1:{service.port}/",
+            **({"host": action.host} if action.host else {}),
+            "release": release.number,
+            "digest": release.digest,
+            "reference": release.reference,
             "golden": {
-                "picture": self._service(action).golden.picture,
+                "picture": service.golden.picture,
                 "answer": answer.document,
                 "milliseconds": answer.milliseconds,
             },
         }
+
+
+def limits_environment(limits: Limits) -> dict[str, str]:
+    """Return a service's limits as its container takes them (docs/services.md)."""
+    return {
+        "MAX_BODY_BYTES": str(limits.body),
+        "MAX_PIXELS": str(limits.pixels),
+        "MAX_RESULTS": str(limits.results),
+        "MAX_REQUESTS_IN_FLIGHT": str(limits.in_flight),
+        "UPLOAD_TIMEOUT_S": f"{limits.upload:g}",
+    }
+
+
+def identity_of(service: Service, *, digest: str, models_volume: str) -> str:
+    """Return the digest of all that makes a release what it is: image, models, and what the catalogue gives it."""
+    parts = (digest, models_volume, str(service.memory), *limits_environment(service.limits).values())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -14,8 +14,10 @@ from trimtab.process import ProcessRunner, Runner
 from trimtab.project import Project
 from trimtab.steps.dataset import DatasetHandler, PushData
 from trimtab.steps.engine import EngineHandler, EnsureEngine
+from trimtab.steps.front import BuildFront, FrontHandler
 from trimtab.steps.image import BuildImage, ImageHandler
 from trimtab.steps.provision import EMBEDDED_STACK, Provision, ProvisionHandler
+from trimtab.steps.rollback import RollBack, RollBackHandler
 from trimtab.steps.service import Serve, ServiceHandler
 from trimtab.steps.training import Train, TrainingHandler
 from trimtab.steps.weights import PublishWeights, WeightsHandler
@@ -24,13 +26,16 @@ from trimtab.steps.weights import PublishWeights, WeightsHandler
 def handlers(project: Project, runner: Runner) -> Mapping[type[Any], Handler]:
     """Return the handler of each type of action."""
     bucket = EmbeddedBucket(project, runner, stack=EMBEDDED_STACK)
+    service = ServiceHandler(project, runner, bucket)
     return {
         EnsureEngine: EngineHandler(project, runner),
         Provision: ProvisionHandler(project, runner),
         PublishWeights: WeightsHandler(project, runner, bucket),
         PushData: DatasetHandler(project, runner, bucket),
         BuildImage: ImageHandler(project, runner),
-        Serve: ServiceHandler(project, bucket),
+        BuildFront: FrontHandler(project, runner),
+        Serve: service,
+        RollBack: RollBackHandler(project, runner, service),
         Train: TrainingHandler(project, runner, bucket),
     }
 

@@ -6,26 +6,33 @@ import json
 import os
 import signal
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MODE = os.environ["MODE"]
 HEALTH = {"unhealthy": (200, "unhealthy"), "starting": (503, "starting")}.get(MODE, (200, "healthy"))
 GULLS = 3 if MODE == "wrong" else 1
+SLOW_S = 2
 
 
 class Handler(BaseHTTPRequestHandler):
     """Answers /health with the mode's health, and every POST with the mode's number of gulls."""
 
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one packet
+
     def do_GET(self) -> None:
+        if self.path == "/slow":
+            time.sleep(SLOW_S)
         status, word = HEALTH
-        self.answer(status, {"status": word, "release": MODE})
+        self.answer(status, {"status": word, "release": MODE, "limits": os.environ.get("MAX_RESULTS")})
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         if MODE == "refusing":
             self.answer(422, {"error": "I do not like this picture"})
         else:
-            self.answer(200, {"detections": [{"label": "gull"}] * GULLS})
+            self.answer(200, {"detections": [{"label": "gull"}] * GULLS, "release": MODE})
 
     def answer(self, status: int, document: object) -> None:
         body = json.dumps(document).encode()
@@ -38,9 +45,20 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing: a test looks for the one line that is said at the start."""
 
 
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a container's first process is deaf to it otherwise
+class Server(ThreadingHTTPServer):
+    """Ends the requests that run before it ends itself."""
+
+    daemon_threads = False
+
+
+def stop(*_: object) -> None:
+    """End as a service does on SIGTERM."""
+    sys.exit(0)
+
+
+signal.signal(signal.SIGTERM, stop)  # a container's first process is deaf to it otherwise
 sys.stderr.write(f"this is the last line of {MODE}\n")
 if MODE == "crashing":
     sys.exit("no model under /models")
-ADDRESS = ("0.0.0.0", int(os.environ["PORT"]))  # noqa: S104 - inside a container, whose port is mapped to loopback
-ThreadingHTTPServer(ADDRESS, Handler).serve_forever()
+ADDRESS = ("0.0.0.0", int(os.environ["PORT"]))  # noqa: S104 - inside a container, on a network without a way out
+Server(ADDRESS, Handler).serve_forever()

@@ -13,7 +13,7 @@ from tests.support.answering import Answer, answering
 from tests.support.catalogues import catalogue
 from trimtab.catalogue import Golden
 from trimtab.errors import HealthError
-from trimtab.images.golden import ask_golden, wait_until_healthy
+from trimtab.images.golden import HttpDoor, ask_golden, wait_until_healthy
 
 GOLDEN = catalogue(services__gulls__golden__expect={"gull": 2, "tern": 0}).services["gulls"].golden
 
@@ -28,7 +28,7 @@ def picture(tmp_path: Path) -> Path:
 
 
 def wait(address: str, *, within_s: float = 0.5) -> None:
-    wait_until_healthy(address, within_s=within_s, is_running=lambda: True)
+    wait_until_healthy(HttpDoor(address), within_s=within_s, is_running=lambda: True)
 
 
 def test_healthy_is_status_200_and_the_word(picture: Path) -> None:
@@ -82,7 +82,7 @@ def test_nobody_there_is_told_as_such() -> None:
 def test_a_service_that_ended_is_not_waited_for() -> None:
     started = time.monotonic()
     with pytest.raises(HealthError, match="ended before it was healthy"):
-        wait_until_healthy("http://127.0.0.1:9", within_s=30, is_running=lambda: False)
+        wait_until_healthy(HttpDoor("http://127.0.0.1:9"), within_s=30, is_running=lambda: False)
     assert time.monotonic() - started < 2
 
 
@@ -102,7 +102,7 @@ def ask(picture: Path, answer: Answer, golden: Golden = GOLDEN) -> Any:
         return answer
 
     with answering(reply) as at:
-        found = ask_golden(at, golden, root=picture)
+        found = ask_golden(HttpDoor(at), golden, root=picture)
     ((path, content),) = posted
     assert path == golden.post
     assert b'name="image"; filename="golden.jpg"' in content
@@ -156,5 +156,5 @@ def test_an_answer_of_another_shape_is_shown_as_it_came(picture: Path, body: byt
 
 def test_nobody_there_to_ask_is_told_as_such(picture: Path) -> None:
     with pytest.raises(HealthError, match="did not answer the golden request") as caught:
-        ask_golden("http://127.0.0.1:9", GOLDEN, root=picture)
+        ask_golden(HttpDoor("http://127.0.0.1:9"), GOLDEN, root=picture)
     assert "refused" in caught.value.why

@@ -1,0 +1,130 @@
+"""The engine that a release goes to: this machine's, or that of a host over SSH; and how an image gets there.
+
+The system's own ssh client is used, with its configuration, its keys and its known hosts: a host whose key is not known
+is refused, never accepted by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from trimtab.errors import ProgramError, TrimtabError, UsageError
+from trimtab.images.engine import connect, image_or_none
+from trimtab.process import Command, Runner
+from trimtab.units import format_size
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.images import Image
+
+Say = Callable[[str], None]
+_HOST: Final = re.compile(r"(ssh://)?(?P<host>([A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(:\d{1,5})?)")
+_CHUNK_BYTES: Final = 1024 * 1024
+_TIMEOUT_S: Final = 120
+_SSH_TIMEOUT_S: Final = 60
+_TOLD_EACH: Final = 0.1
+
+
+def require_host(text: str) -> str:
+    """Return [USER@]HOST[:PORT] as ssh and the SDK take it. Raises UsageError for what is none."""
+    match = _HOST.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            f"{text!r} is not a host",
+            why="it must be [USER@]HOST[:PORT], or a name from ~/.ssh/config",
+            remedy="for instance --host deploy@vm.example",
+        )
+    return match["host"]
+
+
+def require_reachable(host: str, runner: Runner) -> None:
+    """Ask the engine of a host for its version, by the system's ssh. Raises ProgramError with what ssh said."""
+    name, _, port = host.partition(":")
+    argv = ("ssh", "-o", "BatchMode=yes", *(("-p", port) if port else ()), "--", name)
+    hint = f"see that `ssh {name}` works without a question (its key known, yours accepted), and that docker runs there"
+    remote = "docker version --format '{{.Server.Version}}'"
+    runner.run(Command(argv=(*argv, remote), timeout_s=_SSH_TIMEOUT_S, hint=hint))
+
+
+def connect_host(host: str | None) -> DockerClient:
+    """Return a client of a host's engine, or of this machine's. Raises ToolMissingError, ProgramError."""
+    if host is None:
+        return connect()
+    import docker
+
+    with engine_errors(host):
+        client = docker.DockerClient(base_url=f"ssh://{host}", use_ssh_client=True, timeout=_TIMEOUT_S)
+        client.ping()
+    return client
+
+
+@contextmanager
+def engine_errors(host: str | None) -> Iterator[None]:
+    """Say in three parts what an engine refuses, or that it went away. Raises ProgramError."""
+    import requests
+    import urllib3
+    from docker.errors import APIError, DockerException
+
+    where = "this machine" if host is None else host
+    try:
+        yield
+    except TrimtabError:
+        raise
+    except APIError as error:
+        raise ProgramError(
+            f"the engine of {where} refused",
+            why=str(error.explanation or error),
+            remedy="mend the cause and run the same command again; what served before still serves",
+        ) from error
+    except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, BrokenPipeError) as error:
+        raise ProgramError(
+            f"the engine of {where} went away",
+            why=str(error),
+            remedy="run the same command again: it mends what was left; what served before still serves",
+        ) from error
+
+
+def ensure_image(here: DockerClient, there: DockerClient, image: Image, *, host: str | None, say: Say) -> str:
+    """Have an image on a host, by its digest, and return its id there.
+
+    Nothing travels when it is there already. It is pulled by digest from the registry that has it, else streamed.
+    """
+    if host is None or image_or_none(there, str(image.id)) is not None:
+        return str(image.id)
+    for reference in image.attrs["RepoDigests"]:
+        if (found := pulled_or_none(there, reference, say=say)) is not None:
+            return found
+    return _streamed(here, there, image, host=host, say=say)
+
+
+def pulled_or_none(there: DockerClient, reference: str, *, say: Say) -> str | None:
+    """Return the id of an image that an engine pulled by its digest, or None when its registry does not give it."""
+    from docker.errors import APIError
+
+    try:
+        pulled = there.images.pull(reference)
+    except APIError as error:
+        say(f"{reference} cannot be pulled there: {str(error.explanation or error)[:120]}")
+        return None
+    say(f"pulled {reference}")
+    return str(pulled.id)
+
+
+def _streamed(here: DockerClient, there: DockerClient, image: Image, *, host: str, say: Say) -> str:
+    size = int(image.attrs["Size"])
+    say(f"{format_size(size)} of the image to {host}")
+
+    def chunks() -> Iterator[bytes]:
+        sent, told = 0, _TOLD_EACH
+        for chunk in here.api.get_image(str(image.id), chunk_size=_CHUNK_BYTES):
+            yield chunk
+            sent += len(chunk)
+            if sent >= told * size:
+                say(f"{min(100, 100 * sent // size)} % of the image to {host}")
+                told += _TOLD_EACH
+
+    loaded = there.images.load(chunks())  # type: ignore[arg-type]  # requests sends what it iterates over
+    return str(loaded[0].id)
