@@ -60,15 +60,7 @@ def main(lock: Path) -> None:
         venv.create(ENVIRONMENT, symlinks=True)
     for number, requirements in enumerate(batches(lock.read_text(encoding="utf-8"))):
         staged = STAGING / str(number)
-        fetch(requirements, staged)
-        prune(staged)
-        compileall.compile_dir(
-            staged,
-            quiet=1,
-            stripdir=str(staged),
-            prependdir=str(site),
-            invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,  # the image is read-only
-        )
+        stage(requirements, staged, site)
         shutil.copytree(staged, site, symlinks=True, dirs_exist_ok=True)
         shutil.rmtree(staged)
     tell_the_loader(site)
@@ -88,6 +80,19 @@ def batches(lock: str) -> Iterator[str]:
     yield from (entry for entry in entries if ALONE.match(entry))
 
 
+def stage(requirements: str, folder: Path, site: Path) -> None:
+    """Make in a folder what these requirements add to an environment's packages at `site`."""
+    fetch(requirements, folder)
+    prune(folder)
+    compileall.compile_dir(
+        folder,
+        quiet=1,
+        stripdir=str(folder),
+        prependdir=str(site),
+        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,  # the image is read-only
+    )
+
+
 def fetch(requirements: str, target: Path) -> None:
     """Unpack the wheels of these requirements, and nothing that they do not name, into a folder."""
     given = {name: secret.read_text().strip() for name in INDEX_VARIABLES if (secret := SECRETS / name).is_file()}
@@ -99,7 +104,7 @@ def fetch(requirements: str, target: Path) -> None:
             "--root-user-action", "ignore", "--no-cache-dir", "--no-compile", "--no-deps",
             "--require-hashes", "--only-binary", ":all:", "--target", str(target), "--requirement", str(listed),
         ],
-        env={**os.environ, **given, "TMPDIR": str(STAGING)},
+        env={**os.environ, **given, "TMPDIR": str(target.parent)},
         check=True,
     )  # fmt: skip
 
