@@ -14,7 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.support.serving import ROOT, ServiceProcess, photograph, real_models, running_service
+from tests.support.serving import ROOT, ServiceProcess, manifest_path, photograph, real_models, running_service
 
 pytestmark = pytest.mark.xdist_group("services")
 
@@ -36,9 +36,7 @@ for (const type of ["dragover", "drop"]) {
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """Return the service with its real models."""
-    models = real_models()
-    manifest = ROOT / "services" / "yolo-combined" / "models.toml"
-    with running_service(manifest, models, tmp_path_factory.mktemp("service")) as running:
+    with running_service(manifest_path("yolo-combined"), real_models(), tmp_path_factory.mktemp("service")) as running:
         yield running
 
 
@@ -164,3 +162,26 @@ def test_a_file_can_be_chosen_instead(page: Page, tmp_path: Path) -> None:
     page.wait(lambda: page.count(".box"))
     assert page.one(".box b").text == "cat"
     assert page.one("#summary").text.endswith("no poses")
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "shown", "summary"),
+    [
+        ("mmpose", "astronaut", {".person": 1, ".box": 0}, "1 pose"),
+        ("yolo-nas", "coffee", {".person": 0, ".box": 2}, "2 objects"),
+    ],
+)
+def test_a_service_of_one_task_offers_no_choice_and_shows_what_it_finds(
+    driver: webdriver.Chrome, tmp_path: Path, name: str, picture: str, shown: dict[str, int], summary: str
+) -> None:
+    with running_service(manifest_path(name), real_models(), tmp_path) as running:
+        page = Page(driver, running, "desk")
+        page.drop(photograph(picture))
+        page.wait(lambda: page.one("#panel").is_displayed())
+        assert {selector: page.count(selector) for selector in shown} == shown
+        assert page.one("#summary").text == summary
+        assert not page.one("#layers").is_displayed()
+        page.driver.execute_script("document.querySelector('details').open = true")
+        page.screenshot(name)
+        assert page.one("#curl").text.count("curl") == 1
+        assert page.driver.get_log("browser") == []
