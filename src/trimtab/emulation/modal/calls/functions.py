@@ -49,6 +49,7 @@ def _metadata(function_id: str, app_id: str, function: Any) -> api_pb2.FunctionH
                 function_name=method.function_name,
                 function_type=method.function_type,
                 is_method=True,
+                use_method_name=name,
                 definition_id=metadata.definition_id,
                 function_schema=method.function_schema,
                 supported_input_formats=method.supported_input_formats,
