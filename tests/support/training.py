@@ -24,7 +24,13 @@ SMALL: dict[str, Any] = {
         "warmup_steps": 5,
         "patience_epochs": None,
     },
-    "checkpoints": {"every_steps": 3, "keep_last": 2, "keep_best": 1},
+    "checkpoints": {
+        "every_steps": 3,
+        "keep_last": 2,
+        "keep_best": 1,
+        "keep_every_steps": None,
+        "keep_every_hours": None,
+    },
 }
 
 

@@ -118,6 +118,8 @@ def _retention(job: Job[Any], config: JobConfig) -> Retention:
     return Retention(
         keep_last=kept.keep_last,
         keep_best=kept.keep_best,
+        keep_every_steps=kept.keep_every_steps,
+        keep_every_s=None if kept.keep_every_hours is None else kept.keep_every_hours * 3600,
         metric=job.metric,
         greater_is_better=job.greater_is_better,
     )

@@ -35,6 +35,8 @@ class Checkpoints(Section):
     every_steps: AtLeastOne
     keep_last: AtLeastOne
     keep_best: AtLeastOne
+    keep_every_steps: AtLeastOne | None
+    keep_every_hours: Positive | None
 
 
 class JobConfig(Section):

@@ -22,6 +22,7 @@ import secrets
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from trimtab.errors import ProgramError, UsageError
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 MANIFEST: Final = "MANIFEST.json"
 MARKER: Final = "CHECKPOINTS.json"
 PIN: Final = "PINNED"
-_FORMAT: Final = "trimtab-checkpoint/1"
+_FORMAT: Final = "trimtab-checkpoint/2"
 _PUBLISHED: Final = re.compile(r"step-\d{9,}")
 _DEBRIS: Final = re.compile(r"\.(?:saving|removing)-step-\d{9,}-[0-9a-f]{16}|\.CHECKPOINTS\.json\.part")
 
@@ -48,6 +49,7 @@ class Checkpoint:
 
     path: Path
     step: int
+    saved_at: datetime
     metrics: Mapping[str, float]
     files: tuple[FileEntry, ...]
     pinned: bool = False
@@ -144,7 +146,9 @@ class CheckpointStore:
             temporary.mkdir()
             entries = tuple(sorted(_write_file(temporary, file, write) for file, write in files.items()))
             finite = {key: value for key, value in (metrics or {}).items() if math.isfinite(value)}
-            _write_file(temporary, MANIFEST, lambda stream: stream.write(_manifest(step, finite, entries)))
+            saved_at = datetime.now(UTC)
+            manifest = _manifest(step, saved_at, finite, entries)
+            _write_file(temporary, MANIFEST, lambda stream: stream.write(manifest))
             sync_directory(temporary)
             temporary.rename(final)
             sync_directory(self.directory)
@@ -155,7 +159,7 @@ class CheckpointStore:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         self.commit_written(final)
-        checkpoint = Checkpoint(path=final, step=step, metrics=finite, files=entries)
+        checkpoint = Checkpoint(path=final, step=step, saved_at=saved_at, metrics=finite, files=entries)
         if damage := self._damage(checkpoint):
             self._set_aside(final, damage)
             raise ProgramError(
@@ -279,10 +283,11 @@ def _write_file(directory: Path, name: str, write: Callable[[BinaryIO], object])
     return FileEntry(path=name, size_bytes=hashing.size_bytes, sha256=hashing.sha256.hexdigest())
 
 
-def _manifest(step: int, metrics: Mapping[str, float], entries: Sequence[FileEntry]) -> bytes:
+def _manifest(step: int, saved_at: datetime, metrics: Mapping[str, float], entries: Sequence[FileEntry]) -> bytes:
     content: dict[str, Any] = {
         "format": _FORMAT,
         "step": step,
+        "saved_at": saved_at.isoformat(),
         "metrics": dict(metrics),
         "files": [entry.as_json() for entry in entries],
     }
@@ -303,6 +308,7 @@ def _read(path: Path) -> Checkpoint | None:
         return Checkpoint(
             path=path,
             step=content["step"],
+            saved_at=datetime.fromisoformat(content["saved_at"]),
             metrics=content["metrics"],
             files=parse_entries(content["files"]),
             pinned=(path / PIN).exists(),
