@@ -1,11 +1,14 @@
 """A model on onnxruntime: its file, loaded once and asked once, then tensors in and decoded outputs out.
 
 Sessions are made for a machine of two cores and a bounded memory: few threads, no spinning between requests. They run
-on CUDA where the installed onnxruntime has it and it works, and on the CPU otherwise; /health says which.
+on CUDA where the installed onnxruntime has it and a driver is there, and on the CPU otherwise; /health says which.
 """
 
 from __future__ import annotations
 
+import ctypes
+import logging
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,7 +28,10 @@ if TYPE_CHECKING:
 
 Device = Literal["cpu", "cuda"]
 CUDA = "CUDAExecutionProvider"
+CUDA_DRIVER = "libcuda.so.1"  # comes with the machine's driver, never with an image
 NUMPY_TYPES = {"tensor(float)": "float32", "tensor(int32)": "int32", "tensor(uint8)": "uint8"}
+
+log = logging.getLogger(__name__)
 
 
 class Model:
@@ -44,7 +50,7 @@ class Model:
         """Load the file and make it answer once; raises WarmUpError when it does not fit its manifest."""
         try:
             session = onnxruntime.InferenceSession(
-                str(path), sess_options=_session_options(threads), providers=_providers()
+                str(path), sess_options=_session_options(threads), providers=list(_providers())
             )
             _check_input(session, spec)
             model = cls(name, spec, session)
@@ -97,11 +103,17 @@ def blank_input(wanted: ModelInput) -> Image.Image:
     return Image.new("RGB", (wanted.width, wanted.height), (wanted.fill,) * 3)
 
 
-def _providers() -> list[str]:
-    if CUDA not in onnxruntime.get_available_providers():
-        return ["CPUExecutionProvider"]
-    onnxruntime.preload_dlls()  # the CUDA libraries that lie beside it as wheels are on no search path
-    return [CUDA, "CPUExecutionProvider"]
+@cache
+def _providers() -> tuple[str, ...]:
+    """Ask for CUDA where it can work; where it is installed and cannot, say so once (onnxruntime says it in red)."""
+    if CUDA in onnxruntime.get_available_providers():
+        try:
+            ctypes.CDLL(CUDA_DRIVER)
+        except OSError as error:
+            log.warning("no_gpu", extra={"fields": {"reason": str(error), "runs_on": "cpu"}})
+        else:
+            return (CUDA, "CPUExecutionProvider")
+    return ("CPUExecutionProvider",)
 
 
 def _session_options(threads: int) -> onnxruntime.SessionOptions:
