@@ -172,7 +172,7 @@ function drawBox(found, hue) {
   box.style.width = `${(100 * (x1 - x0)) / width}%`;
   box.style.height = `${(100 * (y1 - y0)) / height}%`;
   box.append(make("b", "", found.label));
-  byId("boxes").append(box);
+  byId("boxes").prepend(box); // the surest last, so that no other covers its label
   return box;
 }
 

@@ -26,7 +26,7 @@ SERVICES = Path(__file__).parents[3] / "services"
 MANIFESTS = sorted(SERVICES.glob("*/models.toml"))
 REAL = (SERVICES / "yolo-combined" / "models.toml").read_text(encoding="utf-8")
 TOP_DOWN = (SERVICES / "mmpose" / "models.toml").read_text(encoding="utf-8")
-UNSTATED_LICENCE = "not stated"  # converted when it is used, never redistributed; docs/services.md says so
+UNSTATED_LICENCE = "licence not stated"  # converted when it is used, never redistributed; docs/services.md says so
 
 
 def refused(tmp_path: Path, text: str) -> str:
