@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from trimtab.cli.compose import compose
 from trimtab.cli.options import CATALOGUE, DRY_RUN, JSON
 from trimtab.cli.outcome import carry_out, outcome_document, print_outcomes
+from trimtab.cli.rollback import releases, rollback
 from trimtab.console import Console
 from trimtab.cost.ledger import Ledger
 from trimtab.plan import require_fit
@@ -42,3 +44,7 @@ def build(*, service: str | None, variant: str, catalogue: Path | None, dry_run:
     record = carry_out(project, plan, console, dry_run=dry_run)
     if not dry_run:
         console.result(outcome_document(project, record), text=lambda: print_outcomes(console, project, record))
+
+
+for command in (compose, releases, rollback):
+    images.add_command(command)

@@ -37,6 +37,7 @@ FLAGS: Final = {
     "--local": ("local",),
     "--provision": ("infra", "up"),
     "--build": ("images", "build"),
+    "--rollback": ("images", "rollback"),
     "--train": ("train",),
     "--status": ("status",),
     "--down": ("down",),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
+    from trimtab.catalogue.model import Limits
+
 LABEL_RELEASE: Final = "org.trimtab.release"
 LABEL_NUMBER: Final = "org.trimtab.number"
 INSIDE_PORT: Final = 8000
@@ -88,6 +90,17 @@ def run_arguments(spec: ContainerSpec, *, number: int) -> dict[str, Any]:
     }
 
 
+def limits_environment(limits: Limits) -> dict[str, str]:
+    """Return a service's limits as its container takes them (docs/services.md)."""
+    return {
+        "MAX_BODY_BYTES": str(limits.body),
+        "MAX_PIXELS": str(limits.pixels),
+        "MAX_RESULTS": str(limits.results),
+        "MAX_REQUESTS_IN_FLIGHT": str(limits.in_flight),
+        "UPLOAD_TIMEOUT_S": f"{limits.upload:g}",
+    }
+
+
 def container_name(project: str, service: str, role: str | int) -> str:
     """Return a container's name: its role is the number of a release, or `front`."""
     return f"{project}-{service}-{role}"
@@ -107,18 +120,24 @@ def ensure_networks(client: DockerClient, project: str) -> None:
     """Make the project's two networks where they are not. Raises ProgramError."""
     from docker.errors import APIError
 
-    known = {str(network.name) for network in client.networks.list(filters={"label": f"{LABEL_PROJECT}={project}"})}
     for name, internal in ((inside_network(project), True), (outside_network(project), False)):
-        if name in known:
+        if _has_network(client, project, name):
             continue
         try:
             client.networks.create(name, internal=internal, check_duplicate=True, labels={LABEL_PROJECT: project})
         except APIError as error:
+            if _has_network(client, project, name):  # a release of another service made it meanwhile
+                continue
             raise ProgramError(
                 f"the engine did not make the network {name}",
                 why=str(error.explanation or error),
                 remedy="see `docker network ls`: remove what nobody uses any more, or what has this name",
             ) from error
+
+
+def _has_network(client: DockerClient, project: str, name: str) -> bool:
+    ours = client.networks.list(filters={"label": f"{LABEL_PROJECT}={project}"})
+    return any(network.name == name for network in ours)
 
 
 def container_or_none(client: DockerClient, project: str, service: str, role: str | int) -> Container | None:

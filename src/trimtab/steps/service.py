@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from trimtab.catalogue import Service
-from trimtab.catalogue.model import Limits
 from trimtab.errors import HealthError, ProgramError, UsageError
 from trimtab.executor import Result, Say
 from trimtab.images.build import image_tag
-from trimtab.images.container import ContainerSpec, is_running, port_is_taken, releases_of
+from trimtab.images.container import ContainerSpec, is_running, limits_environment, port_is_taken, releases_of
 from trimtab.images.engine import connect, connect_or_none, image_or_none
 from trimtab.images.front import Front, FrontSpec, ensure_front, front_or_none, front_tag
 from trimtab.images.golden import GoldenAnswer, HttpDoor, ask_golden, wait_until_healthy
@@ -206,17 +205,6 @@ class ServiceHandler:
                 "milliseconds": answer.milliseconds,
             },
         }
-
-
-def limits_environment(limits: Limits) -> dict[str, str]:
-    """Return a service's limits as its container takes them (docs/services.md)."""
-    return {
-        "MAX_BODY_BYTES": str(limits.body),
-        "MAX_PIXELS": str(limits.pixels),
-        "MAX_RESULTS": str(limits.results),
-        "MAX_REQUESTS_IN_FLIGHT": str(limits.in_flight),
-        "UPLOAD_TIMEOUT_S": f"{limits.upload:g}",
-    }
 
 
 def identity_of(service: Service, *, digest: str, models_volume: str) -> str:
