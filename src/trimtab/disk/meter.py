@@ -33,19 +33,22 @@ def used_bytes(folders: tuple[Path, ...]) -> int:
     """Return the bytes in use on the file systems that hold these folders, each counted once."""
     seen: dict[int, int] = {}
     for folder in folders:
-        place = folder
-        while not place.exists():
-            place = place.parent
+        place = nearest_existing(folder)
         stat = os.statvfs(place)
         seen[place.stat().st_dev] = (stat.f_blocks - stat.f_bfree) * stat.f_frsize
     return sum(seen.values())
 
 
-def free_bytes(folder: Path) -> int:
-    """Return what an ordinary process can still write where a folder lies, or would lie."""
+def nearest_existing(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that exists: where it lies, or would lie."""
     while not folder.exists():
         folder = folder.parent
-    stat = os.statvfs(folder)
+    return folder
+
+
+def free_bytes(folder: Path) -> int:
+    """Return what an ordinary process can still write where a folder lies, or would lie."""
+    stat = os.statvfs(nearest_existing(folder))
     return stat.f_bavail * stat.f_frsize
 
 
