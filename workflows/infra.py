@@ -26,7 +26,7 @@ from workflows.parts import (
 )
 from workflows.yaml_text import Explained, Noted, Value
 
-_NO_ENVIRONMENT: Final = "zizmor: ignore[secrets-outside-env] an environment would be another subject to AWS"
+NO_ENVIRONMENT: Final = "zizmor: ignore[secrets-outside-env] an environment would be another subject to AWS"
 
 
 def infra(catalogue: Catalogue) -> Job:
@@ -71,7 +71,7 @@ def _preview(catalogue: Catalogue) -> Job:
             catalogue,
             minutes=30,
             permissions={"id-token": ID_TOKEN},
-            keys={"if": own, "env": _pulumi(catalogue, outside=True)},
+            keys={"if": own, "env": pulumi_settings(catalogue, outside=True)},
             steps=(
                 checkout(),
                 set_up(),
@@ -103,16 +103,18 @@ def _up(catalogue: Catalogue) -> Job:
                 "needs": "embedded",
                 "if": f"github.event_name != 'pull_request' && github.ref == 'refs/heads/{branch}'",
                 **environment,
-                "env": _pulumi(catalogue, outside=not environment),
+                "env": pulumi_settings(catalogue),
             },
             steps=steps,
         ),
     )
 
 
-def _pulumi(catalogue: Catalogue, *, outside: bool) -> dict[str, Value]:
+def pulumi_settings(catalogue: Catalogue, *, outside: bool = False) -> dict[str, Value]:
+    """Return the environment that Pulumi needs; `outside`: in a job that cannot be in the deploying environment."""
+    outside = outside or not deploying_environment(catalogue)
     secret = "${{ secrets.PULUMI_CONFIG_PASSPHRASE }}"  # noqa: S105 - a reference; the value is GitHub's to keep
-    passphrase = Noted(secret, _NO_ENVIRONMENT) if outside else secret
+    passphrase = Noted(secret, NO_ENVIRONMENT) if outside else secret
     state = catalogue.github.state if catalogue.github else None
     if state is None:
         return {"PULUMI_BACKEND_URL": "${{ vars.PULUMI_BACKEND_URL }}", "PULUMI_CONFIG_PASSPHRASE": passphrase}

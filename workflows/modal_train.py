@@ -9,14 +9,25 @@ from __future__ import annotations
 from typing import Final
 
 from trimtab.catalogue import Catalogue
-from workflows.parts import Job, Step, checkout, job, script, set_up, workflow
-from workflows.yaml_text import Explained, Value
+from workflows.infra import NO_ENVIRONMENT, pulumi_settings
+from workflows.parts import (
+    DEPLOYMENT_ROLE,
+    ID_TOKEN,
+    STACK,
+    Job,
+    Step,
+    aws_role,
+    checkout,
+    deploying_environment,
+    job,
+    script,
+    set_up,
+    workflow,
+)
+from workflows.yaml_text import Explained, Noted, Value
 
 _WATCH_MINUTES: Final = 45
-_TOKENS: Final[dict[str, Value]] = {
-    "MODAL_TOKEN_ID": "${{ secrets.MODAL_TOKEN_ID }}",
-    "MODAL_TOKEN_SECRET": "${{ secrets.MODAL_TOKEN_SECRET }}",
-}
+_TOKENS: Final = ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET")
 
 
 def modal_train(catalogue: Catalogue) -> Job:
@@ -29,7 +40,11 @@ def modal_train(catalogue: Catalogue) -> Job:
             "type": "string",
             "default": "",
         },
-        "resume": {"description": "Go on from the newest complete checkpoint", "type": "boolean", "default": True},
+        "resume": {
+            "description": "Only go on from a checkpoint: refuse to begin anew",
+            "type": "boolean",
+            "default": False,
+        },
         "call": {
             "description": "Start nothing: look at this call, which an earlier run started",
             "type": "string",
@@ -48,10 +63,16 @@ def modal_train(catalogue: Catalogue) -> Job:
 
 
 def _launch(catalogue: Catalogue) -> Job:
+    deploys = catalogue.github is not None
+    wanted = {"JOB": "${{ inputs.job }}", "CONFIG": "${{ inputs.config }}", "RESUME": "${{ inputs.resume || '' }}"}
     start: Step = {
         "name": "Start, detached",
         "id": "start",
-        "env": {"JOB": "${{ inputs.job }}", "CONFIG": "${{ inputs.config }}", "RESUME": "${{ inputs.resume || '' }}"},
+        "env": {
+            **wanted,
+            **_tokens(catalogue),
+            **({**pulumi_settings(catalogue), "TRIMTAB_STACK": STACK} if deploys else {}),
+        },
         "run": script(
             'call=$(scripts/modal-train "$JOB" ${CONFIG:+--config "$CONFIG"} ${RESUME:+--resume})',
             'echo "call=$call" >> "$GITHUB_OUTPUT"',
@@ -59,18 +80,18 @@ def _launch(catalogue: Catalogue) -> Job:
         ),
     }
     return Explained(
-        "Modal's own tokens, kept in the environment `modal`: its rules say who may spend money.",
+        "Which bucket and which role, the infrastructure's outputs say; the keys to Modal are its own tokens.",
         job(
             "Launch",
             catalogue,
             minutes=30,
+            permissions={"id-token": ID_TOKEN} if deploys else {},
             keys={
                 "if": "inputs.call == ''",
-                "environment": "modal",
-                "env": _TOKENS,
+                **_environment(catalogue),
                 "outputs": {"call": "${{ steps.start.outputs.call }}"},
             },
-            steps=(checkout(), set_up(), start),
+            steps=(checkout(), set_up(), *((aws_role(DEPLOYMENT_ROLE, catalogue),) if deploys else ()), start),
         ),
     )
 
@@ -78,7 +99,7 @@ def _launch(catalogue: Catalogue) -> Job:
 def _watch(catalogue: Catalogue) -> Job:
     watch: Step = {
         "name": "Watch",
-        "env": {"CALL": "${{ inputs.call || needs.launch.outputs.call }}"},
+        "env": {"CALL": "${{ inputs.call || needs.launch.outputs.call }}", **_tokens(catalogue)},
         "run": f'scripts/modal-watch "$CALL" --minutes {_WATCH_MINUTES} | tee -a "$GITHUB_STEP_SUMMARY"',
     }
     return Explained(
@@ -90,9 +111,23 @@ def _watch(catalogue: Catalogue) -> Job:
             keys={
                 "needs": "launch",
                 "if": "${{ !cancelled() && (inputs.call != '' || needs.launch.result == 'success') }}",
-                "environment": "modal",
-                "env": _TOKENS,
+                **_environment(catalogue),
             },
             steps=(checkout(), set_up(), watch),
         ),
     )
+
+
+def _environment(catalogue: Catalogue) -> dict[str, Value]:
+    """Return the GitHub environment that holds Modal's tokens.
+
+    A job has one environment, and to AWS it is who asks: the deploying one, where there is one.
+    """
+    return {"environment": "modal"} if catalogue.github is None else dict(deploying_environment(catalogue))
+
+
+def _tokens(catalogue: Catalogue) -> dict[str, Value]:
+    found = {name: f"${{{{ secrets.{name} }}}}" for name in _TOKENS}
+    if _environment(catalogue):
+        return {**found}
+    return {name: Noted(secret, NO_ENVIRONMENT) for name, secret in found.items()}

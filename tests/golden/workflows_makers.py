@@ -26,6 +26,7 @@ def worlds() -> dict[str, Catalogue]:
     return {
         "own-machine": catalogue(
             ci={"runner": "self-hosted", "shares_disk": True},
+            registry={"kind": "plain", "address": "127.0.0.1:5000"},
             **_TWO_SERVICES,
         ),
         "branch-deploys-to-ecr": everything("s3"),
