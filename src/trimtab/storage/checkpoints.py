@@ -21,7 +21,7 @@ import re
 import secrets
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -45,13 +45,17 @@ _DEBRIS: Final = re.compile(r"\.(?:saving|removing)-step-\d{9,}-[0-9a-f]{16}|\.C
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """One published checkpoint. `metrics` is empty for one saved in the middle of an epoch: it is nobody's best."""
+    """One published checkpoint. `metrics` is empty for one saved in the middle of an epoch: it is nobody's best.
+
+    `policy` holds the fields of the Retention that its writer kept to.
+    """
 
     path: Path
     step: int
     saved_at: datetime
     metrics: Mapping[str, float]
     files: tuple[FileEntry, ...]
+    policy: Mapping[str, Any] = field(default_factory=dict)
     pinned: bool = False
 
     def damage(self) -> str | None:
@@ -76,6 +80,21 @@ def published(directory: Path) -> tuple[Checkpoint, ...]:
         return ()
     found = (_read(path) for path in sorted(directory.iterdir()) if _PUBLISHED.fullmatch(path.name))
     return tuple(sorted((item for item in found if item is not None), key=lambda item: item.step))
+
+
+def retention_of(checkpoints: Sequence[Checkpoint]) -> Retention:
+    """Return the policy that the writer of the newest kept to. Raises UsageError when there is none to tell."""
+    from trimtab.storage.retention import Retention
+
+    newest = max(checkpoints, key=lambda item: item.step, default=None)
+    try:
+        return Retention(**(newest.policy if newest else {}))
+    except TypeError as error:
+        raise UsageError(
+            f"the policy in {newest and newest.path} cannot be read",
+            why=str(error),
+            remedy="another version of this program wrote it: prune with that one; nothing was removed",
+        ) from error
 
 
 def pin(checkpoint: Checkpoint) -> None:
@@ -147,7 +166,8 @@ class CheckpointStore:
             entries = tuple(sorted(_write_file(temporary, file, write) for file, write in files.items()))
             finite = {key: value for key, value in (metrics or {}).items() if math.isfinite(value)}
             saved_at = datetime.now(UTC)
-            manifest = _manifest(step, saved_at, finite, entries)
+            policy = asdict(self.retention)
+            manifest = _manifest(step, saved_at, finite, entries, policy)
             _write_file(temporary, MANIFEST, lambda stream: stream.write(manifest))
             sync_directory(temporary)
             temporary.rename(final)
@@ -159,7 +179,7 @@ class CheckpointStore:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         self.commit_written(final)
-        checkpoint = Checkpoint(path=final, step=step, saved_at=saved_at, metrics=finite, files=entries)
+        checkpoint = Checkpoint(path=final, step=step, saved_at=saved_at, metrics=finite, files=entries, policy=policy)
         if damage := self._damage(checkpoint):
             self._set_aside(final, damage)
             raise ProgramError(
@@ -167,8 +187,14 @@ class CheckpointStore:
                 why=damage,
                 remedy="look at that disk (`dmesg`); the checkpoints before it are untouched, nothing was removed",
             )
-        self._remove(self.retention.removable(self.checkpoints()))
+        self.prune()
         return checkpoint
+
+    def prune(self) -> tuple[Checkpoint, ...]:
+        """Remove what the policy lets go; return it, oldest first. What stays was verified when it was saved."""
+        removable = self.retention.removable(self.checkpoints())
+        self._remove(removable)
+        return removable
 
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """Return the complete checkpoints, oldest first, their checksums unread."""
@@ -283,12 +309,19 @@ def _write_file(directory: Path, name: str, write: Callable[[BinaryIO], object])
     return FileEntry(path=name, size_bytes=hashing.size_bytes, sha256=hashing.sha256.hexdigest())
 
 
-def _manifest(step: int, saved_at: datetime, metrics: Mapping[str, float], entries: Sequence[FileEntry]) -> bytes:
+def _manifest(
+    step: int,
+    saved_at: datetime,
+    metrics: Mapping[str, float],
+    entries: Sequence[FileEntry],
+    policy: Mapping[str, Any],
+) -> bytes:
     content: dict[str, Any] = {
         "format": _FORMAT,
         "step": step,
         "saved_at": saved_at.isoformat(),
         "metrics": dict(metrics),
+        "retention": policy,
         "files": [entry.as_json() for entry in entries],
     }
     return json.dumps({**content, "sha256": _checksum(content)}, indent=2).encode() + b"\n"
@@ -311,6 +344,7 @@ def _read(path: Path) -> Checkpoint | None:
             saved_at=datetime.fromisoformat(content["saved_at"]),
             metrics=content["metrics"],
             files=parse_entries(content["files"]),
+            policy=content["retention"],
             pinned=(path / PIN).exists(),
         )
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
