@@ -1,4 +1,5 @@
 """Twelve kinds of function, as a person would write them: this file runs unchanged on Modal and on the embedded one."""
+# ruff: noqa: T201 - what functions print is part of what is tested
 
 import os
 import time
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import modal
 
-app = modal.App("kinds")
+app = modal.App("harbour")
 volume = modal.Volume.from_name("kinds-results", create_if_missing=True)
 attempts = modal.Volume.from_name("kinds-attempts", create_if_missing=True)
 
@@ -27,6 +28,19 @@ def writes(text: str) -> None:
 def reads() -> str:
     volume.reload()
     return Path("/results/note.txt").read_text()
+
+
+charts = modal.CloudBucketMount(
+    os.environ.get("CHARTS_BUCKET", "harbour-charts-dev"),
+    key_prefix="datasets/tides/",
+    oidc_auth_role_arn=os.environ.get("CHARTS_ROLE", "arn:aws:iam::123456789012:role/tides"),
+    read_only=True,
+)
+
+
+@app.function(volumes={"/charts": charts})
+def looks(name: str) -> tuple[list[str], str]:
+    return sorted(path.name for path in Path("/charts").iterdir()), (Path("/charts") / name).read_text()
 
 
 @app.cls()
@@ -50,8 +64,7 @@ class Counter:
 
 @app.function()
 def counts(upto: int):
-    for number in range(upto):
-        yield number
+    yield from range(upto)
 
 
 @app.function(max_containers=2)
@@ -106,29 +119,3 @@ def nightly() -> str:
 @app.local_entrypoint()
 def main() -> None:
     print("plain:", plain.remote(12))
-
-
-@app.local_entrypoint()
-def everything() -> None:
-    print("plain:", plain.remote(12))
-    writes.remote("a note")
-    print("volume:", reads.remote())
-    counter = Counter(start=40)
-    print("class:", counter.add.remote(1), counter.add.remote(1))
-    print("generator:", list(counts.remote_gen(5)))
-    results = list(square.map(range(100)))
-    print("map:", sum(value for value, _ in results), "containers:", len({task for _, task in results}))
-    print("starmap:", list(add.starmap([(1, 2), (3, 4)])))
-    print("retries:", third_time.remote(f"run-{time.time_ns()}"))
-    try:
-        sleeps.remote(60)
-    except modal.exception.FunctionTimeoutError as error:
-        print("timeout:", error)
-    try:
-        fails.remote("no such bird")
-    except ValueError as error:
-        print("exception:", error)
-    print("big:", len(big.remote(5 * 1024 * 1024)))
-    print("secret:", told.remote())
-    call = plain.spawn(7)
-    print("spawn:", call.get())

@@ -65,6 +65,7 @@ class Plane:
             state=self.state,
             bell=self.bell,
             runner=execution.runner,
+            images=execution.images,
             settings=settings,
             journal=StateJournal(self.state, self.bell),
             describe=self._describe,

@@ -18,7 +18,14 @@ from typing import Any, Final, Protocol
 
 from modal_proto import api_pb2
 
-from trimtab.emulation.modal.attempt import AttemptEnd, AttemptHandle, AttemptRunner, AttemptSpec, LogStream
+from trimtab.emulation.modal.attempt import (
+    AttemptEnd,
+    AttemptHandle,
+    AttemptRunner,
+    AttemptSpec,
+    ImageBuilder,
+    LogStream,
+)
 from trimtab.emulation.modal.bell import Bell
 from trimtab.emulation.modal.settings import PlaneSettings
 from trimtab.emulation.modal.state import Function, State, new_id
@@ -28,6 +35,7 @@ _DEFAULT_TIMEOUT_S: Final = 300
 _DEFAULT_IDLE_S: Final = 60
 _POLL_S: Final = 40.0  # of the 60 s after which a client's own patience ends
 _STOP_GRACE_S: Final = 30.0
+_MACHINE_S: Final = 60.0  # beside the startup timeout: a busy desk takes its time to give a container its place
 
 Result = api_pb2.GenericResult
 
@@ -99,6 +107,7 @@ class Scheduler:
         state: State,
         bell: Bell,
         runner: AttemptRunner,
+        images: ImageBuilder,
         settings: PlaneSettings,
         journal: Journal,
         describe: Callable[[Task, Function, api_pb2.Function], AttemptSpec],
@@ -108,6 +117,7 @@ class Scheduler:
         self._state = state
         self._bell = bell
         self._runner = runner
+        self._images = images
         self._settings = settings
         self._journal = journal
         self._describe = describe
@@ -185,6 +195,8 @@ class Scheduler:
         """Take what an attempt says about one of its inputs."""
         if self._release(task, output.input_id) is None:
             return  # judged already: it timed out, or was cancelled
+        if output.result.status == Result.GENERIC_STATUS_TERMINATED and not output.result.exception:
+            output.result.exception = "Input was cancelled"
         self._judge(
             output.input_id, output.result, output.data_format, task_id=task.id, started=output.input_started_at
         )
@@ -308,10 +320,12 @@ class Scheduler:
         ending = ""
         try:
             spec = self._describe(task, queue.function, queue.definition)
+            if not self._images.is_ready(spec.image):  # an earlier plane had built it
+                await self._images.ensure(spec.image, lambda stream, text: self._journal.write(task, stream, text))
             task.handle = await self._runner.start(spec, lambda stream, text: self._journal.write(task, stream, text))
             if task.ending:
                 await task.handle.kill()
-            patience_s = self._scaled(queue.definition.startup_timeout_secs or _DEFAULT_TIMEOUT_S)
+            patience_s = self._scaled(queue.definition.startup_timeout_secs or _DEFAULT_TIMEOUT_S) + _MACHINE_S
             timer = asyncio.get_running_loop().call_later(patience_s, self._startup_timeout, task)
             try:
                 end = await task.handle.wait()
@@ -355,9 +369,7 @@ class Scheduler:
             queue.pending.extendleft(reversed(held))
         else:
             for input_id in held:
-                self._judge(
-                    input_id, _failure(f"The container {ending} while it worked on the input"), task_id=task.id
-                )
+                self._judge(input_id, _failure(f"The container {ending} while it worked on the input"), task_id=task.id)
 
     def _begin(self, task: Task) -> None:
         task.started_at = time.time()
