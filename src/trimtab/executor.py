@@ -21,9 +21,9 @@ from typing import Any, Protocol
 
 from trimtab.console import Console
 from trimtab.cost.ledger import Ledger, Outcome, entry_of
-from trimtab.disk.meter import Meter, Sample, free_bytes
+from trimtab.disk.meter import Meter, Sample, free_bytes, nearest_existing
 from trimtab.errors import BudgetError, ProgramError, TrimtabError
-from trimtab.plan import Action, Cost, Plan, Step
+from trimtab.plan import Action, Cost, Disk, Plan, Step
 from trimtab.units import format_duration, format_size
 from trimtab.workers import workers
 
@@ -104,7 +104,7 @@ class Executor:
         *,
         ledger: Ledger,
         console: Console,
-        watched: tuple[Path, ...],
+        watched: Mapping[Disk, Path],
     ) -> None:
         """`watched` are the folders that steps write to: the state's and the engine's."""
         self._handlers = handlers
@@ -120,7 +120,7 @@ class Executor:
         """
         standing = self.look(plan)
         self._require_room(left_of(plan, standing))
-        with Meter(self._watched) as meter:
+        with Meter(tuple(self._watched.values())) as meter:
             origin_s = meter.samples[0].at_s
             outcomes = _Run(self, plan, standing, meter, run).carry_out()
         disk = tuple((sample.at_s - origin_s, sample.used_bytes) for sample in meter.samples)
@@ -179,16 +179,33 @@ class Executor:
             raise
 
     def _require_room(self, left: Plan) -> None:
-        """Refuse when a watched file system has less room than the unfinished steps need."""
-        need = left.peak_bytes
-        for folder in self._watched:
-            free = free_bytes(folder)
+        """Refuse when a file system has less room than the unfinished steps that write to it need."""
+        for folder, need, free in rooms(left, self._watched):
             if free < need:
                 raise BudgetError(
                     f"there is not enough room where {folder} lies; nothing was written",
                     why=f"the steps that are left need {format_size(need)} at their peak; {format_size(free)} is free",
                     remedy=f"free {format_size(need - free)} there, or move it to a larger disk",
                 )
+
+
+def rooms(left: Plan, folders: Mapping[Disk, Path]) -> tuple[tuple[Path, int, int], ...]:
+    """Return for each file system a folder on it, what the plan's steps that write there need, and what is free."""
+    shared: dict[int, list[Disk]] = {}
+    for disk, folder in folders.items():
+        shared.setdefault(nearest_existing(folder).stat().st_dev, []).append(disk)
+    return tuple(
+        (folders[disks[0]], left.on(disks).peak_bytes, free_bytes(folders[disks[0]])) for disks in shared.values()
+    )
+
+
+def _at_least(measured: Cost, written_bytes: int) -> Cost:
+    """Return a measurement that is no lower than what a step knows it wrote: a neighbour may have freed as much."""
+    return replace(
+        measured,
+        peak_bytes=max(measured.peak_bytes, written_bytes),
+        kept_bytes=max(measured.kept_bytes, written_bytes),
+    )
 
 
 def left_of(plan: Plan, standing: Mapping[str, Result | None]) -> Plan:
@@ -255,7 +272,8 @@ class _Run:
                 return replace(failed, failure=failure)
             self._executor.ended(failed, self._run)
             raise
-        return self._outcome(step, start, "done", self._meter.cost_since(start), result)
+        measured = _at_least(self._meter.cost_since(start), result.get("written_bytes", 0))
+        return self._outcome(step, start, "done", measured, result)
 
     def _end(self, step: Step, outcome: StepOutcome) -> None:
         self._outcomes[step.name] = outcome = replace(outcome, alone=step.name not in self._together)

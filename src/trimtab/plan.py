@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from trimtab.catalogue import Budgets
 
 
+Disk = Literal["engine", "state"]
+
+
 class Action(Protocol):
     """Frozen data that says what a step does; the executor has one handler for each type of it."""
 
@@ -42,7 +45,8 @@ class Cost:
 class Step:
     """One thing to do: its stable name (the ledger's key), what it says to a person, and what it is to take.
 
-    `needs` names the steps without which it cannot run; None means every step before it.
+    `needs` names the steps without which it cannot run; None means every step before it. `disk` says where it writes:
+    into the engine, or into the project's state.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Step:
     predicted: Cost
     basis: Literal["declared", "ledger"] = "declared"
     needs: tuple[str, ...] | None = None
+    disk: Disk = "state"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,10 @@ class Plan:
             found[step.name] = frozenset(before if step.needs is None else set(step.needs).intersection(before))
             before.append(step.name)
         return found
+
+    def on(self, disks: Container[Disk]) -> Plan:
+        """Return the plan's part that writes there."""
+        return replace(self, steps=tuple(step for step in self.steps if step.disk in disks))
 
     def without(self, names: Container[str]) -> Plan:
         """Return the plan that is left when these steps are done."""

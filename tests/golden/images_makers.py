@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from trimtab.images.build import ImageBuild, docker_build_argv
@@ -12,10 +13,10 @@ _BUILD = ImageBuild(
     service="gulls",
     variant="cpu",
     context=Path("/project/services"),
-    dockerfile=Path("/project/services/gulls/Dockerfile"),
-    base_image="python:3.11-slim-bookworm",
+    dockerfile=Path("/project/services/Dockerfile"),
+    base_image="harbour/base:cpu",
     inputs="1f0c",
-    revision="8d7e",
+    arguments=(("SERVICE", "gulls"), ("REVISION", "8d7e")),
 )
 
 
@@ -24,7 +25,7 @@ def make() -> dict[str, str]:
     return {
         "images/docker_build_argv.txt": _lines(docker_build_argv(_BUILD)),
         "images/docker_build_argv_private_index.txt": _lines(
-            docker_build_argv(_BUILD, passed_on=("PIP_INDEX_URL", "PIP_TRUSTED_HOST"))
+            docker_build_argv(replace(_BUILD, secrets=("PIP_INDEX_URL", "PIP_TRUSTED_HOST")))
         ),
     }
 

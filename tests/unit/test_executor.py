@@ -33,7 +33,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 @pytest.fixture
 def executor(handler: RecordingHandler, ledger: Ledger, tmp_path: Path) -> Executor:
-    return Executor({Task: handler}, ledger=ledger, console=Console(), watched=(tmp_path,))
+    return Executor({Task: handler}, ledger=ledger, console=Console(), watched={"state": tmp_path})
 
 
 @pytest.fixture
@@ -190,7 +190,10 @@ def test_a_ledger_that_cannot_be_written_does_not_hide_why_a_step_failed(
 ) -> None:
     (tmp_path / "state").write_text("a file where the folder should be")
     executor = Executor(
-        {Task: handler}, ledger=Ledger(tmp_path / "state" / "ledger.jsonl"), console=Console(), watched=(tmp_path,)
+        {Task: handler},
+        ledger=Ledger(tmp_path / "state" / "ledger.jsonl"),
+        console=Console(),
+        watched={"state": tmp_path},
     )
     handler.does["a"] = raising(HealthError("a is ill", why="w", remedy="r"))
     with pytest.raises(HealthError, match="a is ill"):
@@ -349,7 +352,7 @@ def test_a_bug_in_one_step_ends_the_others(executor: Executor, handler: Recordin
 
 
 def test_a_step_nobody_can_carry_out_is_found_before_anything_runs(tmp_path: Path, ledger: Ledger) -> None:
-    executor = Executor({}, ledger=ledger, console=Console(), watched=(tmp_path,))
+    executor = Executor({}, ledger=ledger, console=Console(), watched={"state": tmp_path})
     with pytest.raises(KeyError):
         executor.run(plan_of("a"), run="r1")
     assert list(tmp_path.iterdir()) == []

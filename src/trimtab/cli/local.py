@@ -10,6 +10,7 @@ from trimtab.cli.options import CATALOGUE, DRY_RUN, JSON
 from trimtab.cli.outcome import carry_out, outcome_document, print_outcomes
 from trimtab.console import Console
 from trimtab.cost.ledger import Ledger
+from trimtab.images.estimate import read_declared
 from trimtab.plan import require_fit
 from trimtab.project import current_commit, find_project
 from trimtab.steps.plans import local_plan
@@ -36,7 +37,11 @@ def local(*, catalogue: Path | None, dry_run: bool, as_json: bool) -> None:
     """
     project = find_project(catalogue)
     console = Console(as_json=as_json)
-    plan = local_plan(project.catalogue, Ledger(project.state / "ledger.jsonl").measured())
+    plan = local_plan(
+        project.catalogue,
+        Ledger(project.state / "ledger.jsonl").measured(),
+        read_declared(project.root, project.catalogue),
+    )
     verdicts = require_fit(plan, project.catalogue.budgets)
     console.say(
         f"{len(plan.steps)} steps; predicted: {format_size(plan.peak_bytes)} of disk at the peak, "

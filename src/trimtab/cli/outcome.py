@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.console import Console
-from trimtab.errors import BudgetError, UsageError
+from trimtab.errors import BudgetError, TrimtabError, UsageError
 from trimtab.executor import RunRecord, StepOutcome
 from trimtab.plan import Plan
 from trimtab.project import Project
 from trimtab.units import format_duration, format_size
 
 
-def carry_out(project: Project, plan: Plan, console: Console, *, dry_run: bool) -> RunRecord:
-    """Run a plan, one run at a time in a project. Raises what a step raises."""
+def carry_out(project: Project, plan: Plan, console: Console, *, dry_run: bool, keep_going: bool = False) -> RunRecord:
+    """Run a plan, one run at a time in a project.
+
+    Raises what a step raises; with `keep_going` the record holds it.
+    """
     from trimtab.steps.wiring import executor
 
     run = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
@@ -29,7 +32,21 @@ def carry_out(project: Project, plan: Plan, console: Console, *, dry_run: bool) 
         console.result({"would_run": [step.name for step in plan.steps]}, text=lambda: None)
         return executor(project, console, dry_run=True).run(plan, run=run)
     with _only_run(project):
-        return executor(project, console, dry_run=False).run(plan, run=run)
+        return executor(project, console, dry_run=False).run(plan, run=run, keep_going=keep_going)
+
+
+def worst_of(record: RunRecord) -> TrimtabError | None:
+    """Return what a run's failures come to: the only one, or one that tells of all with the highest exit code."""
+    failures = record.failures
+    if len(failures) < 2:
+        return failures[0] if failures else None
+    error = TrimtabError(
+        f"{len(failures)} of {len(record.outcomes)} steps failed",
+        why="\n".join(f"{failure.what}: {failure.why}" for failure in failures),
+        remedy="; ".join(dict.fromkeys(failure.remedy for failure in failures)),
+    )
+    error.exit_code = max(failure.exit_code for failure in failures)
+    return error
 
 
 def print_outcomes(console: Console, project: Project, record: RunRecord, page: Path | None = None) -> None:
@@ -48,6 +65,8 @@ def print_outcomes(console: Console, project: Project, record: RunRecord, page: 
         )
     console.table("What was done", ("step", "predicted", "measured", "result", "verdict"), rows)
     for outcome in record.outcomes:
+        if "reference" in outcome.result:
+            console.line(f"pushed    {outcome.result['reference']}")
         if "address" in outcome.result:
             console.line(f"serving   {outcome.result['address']}")
         if "checkpoints" in outcome.result:
@@ -81,9 +100,8 @@ def _detail(outcome: StepOutcome) -> str:
     """Say the one number that a step is about."""
     result = outcome.result
     if "over_base_bytes" in result:
-        return (
-            f"{format_size(result['over_base_bytes'])} over its base of at most {format_size(result['budget_bytes'])}"
-        )
+        allowed = f" of at most {format_size(result['budget_bytes'])}" if "budget_bytes" in result else ""
+        return f"{format_size(result['over_base_bytes'])} over its base{allowed}"
     if "golden" in result:
         return f"golden request right in {result['golden']['milliseconds']:.0f} ms"
     if "test_accuracy" in result:

@@ -11,6 +11,7 @@ from trimtab.cli.options import CATALOGUE, JSON
 from trimtab.console import Console
 from trimtab.cost.ledger import Ledger
 from trimtab.errors import BudgetError
+from trimtab.images.estimate import read_declared
 from trimtab.plan import Plan, Verdict, judge, require_fit
 from trimtab.project import find_project
 from trimtab.steps.plans import local_plan
@@ -26,7 +27,11 @@ def plan(*, catalogue: Path | None, as_json: bool) -> None:
     Predictions come from the ledger where a step has run here before, and are declared where it has not.
     """
     project = find_project(catalogue)
-    whole = local_plan(project.catalogue, Ledger(project.state / "ledger.jsonl").measured())
+    whole = local_plan(
+        project.catalogue,
+        Ledger(project.state / "ledger.jsonl").measured(),
+        read_declared(project.root, project.catalogue),
+    )
     verdicts = judge(whole, project.catalogue.budgets)
     failure: BudgetError | None = None
     try:

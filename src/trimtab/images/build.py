@@ -9,7 +9,11 @@ from typing import Final
 
 LABEL_PROJECT: Final = "org.trimtab.project"
 LABEL_SERVICE: Final = "org.trimtab.service"
+LABEL_VARIANT: Final = "org.trimtab.variant"
 LABEL_INPUTS: Final = "org.trimtab.inputs"
+
+BASE_SERVICE: Final = "base"
+"""The name that stands in a service's place in the tag and the label of the image that all services stand on."""
 
 INDEX_VARIABLES: Final = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
 _PASSED_OVER: Final = frozenset({"__pycache__", ".pytest_cache"})
@@ -19,7 +23,8 @@ _PASSED_OVER: Final = frozenset({"__pycache__", ".pytest_cache"})
 class ImageBuild:
     """One image to build: `context` is the folder that is sent, `dockerfile` lies inside it.
 
-    `inputs` is the digest of all that it is made from, `revision` the commit that is checked out.
+    `inputs` is the digest of all that it is made from, `arguments` are the build's own beside the base's, and
+    `secrets` names the environment variables that the build may read and that leave no trace in the image.
     """
 
     project: str
@@ -29,7 +34,8 @@ class ImageBuild:
     dockerfile: Path
     base_image: str
     inputs: str
-    revision: str
+    arguments: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()
 
     @property
     def tag(self) -> str:
@@ -47,14 +53,18 @@ def image_tag(project: str, service: str, variant: str) -> str:
     return f"{project}/{service}:{variant}"
 
 
-def docker_build_argv(build: ImageBuild, *, passed_on: tuple[str, ...] = ()) -> tuple[str, ...]:
+def docker_build_argv(build: ImageBuild) -> tuple[str, ...]:
     """Return the argv that builds an image into this machine's engine, under its candidate's name.
 
-    The builder is the engine's own: another one that is in use here would not see the engine's base image.
-    `passed_on` names environment variables that become build arguments of the same name: their values, which may
-    hold credentials of a private index, stay out of argv.
+    The builder is the engine's own: another one that is in use here would not see the engine's base image, and would
+    hold every layer a second time. Values of secrets stay out of argv, and out of the image's history.
     """
-    labels = {LABEL_PROJECT: build.project, LABEL_SERVICE: build.service, LABEL_INPUTS: build.inputs}
+    labels = {
+        LABEL_PROJECT: build.project,
+        LABEL_SERVICE: build.service,
+        LABEL_VARIANT: build.variant,
+        LABEL_INPUTS: build.inputs,
+    }
     return (
         "docker", "buildx", "build",
         "--builder", "default",
@@ -64,8 +74,8 @@ def docker_build_argv(build: ImageBuild, *, passed_on: tuple[str, ...] = ()) -> 
         "--file", str(build.dockerfile),
         "--tag", build.candidate_tag,
         "--build-arg", f"BASE={build.base_image}",
-        "--build-arg", f"REVISION={build.revision}",
-        *(word for name in passed_on for word in ("--build-arg", name)),
+        *(word for name, value in build.arguments for word in ("--build-arg", f"{name}={value}")),
+        *(word for name in build.secrets for word in ("--secret", f"id={name},env={name}")),
         *(word for name, value in labels.items() for word in ("--label", f"{name}={value}")),
         str(build.context),
     )  # fmt: skip

@@ -19,6 +19,15 @@ def project(tmp_path: Path) -> Path:
     return write_project(tmp_path / "project")
 
 
+def with_services(project: Path) -> Path:
+    """Lay out what building the project's images reads."""
+    files = ("services/Dockerfile", "services/base/Dockerfile", "services/requirements-cpu.lock")
+    for name in (*files, "services/gulls/models.toml"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).touch()
+    return project
+
+
 def test_a_plan_that_fits_is_0(project: Path) -> None:
     ended = trimtab("plan", cwd=project)
     assert (ended.code, ended.err) == (0, "")
@@ -55,11 +64,11 @@ def test_a_plan_over_budget_as_json_is_one_document_with_the_error(tmp_path: Pat
 
 @pytest.mark.parametrize("words", [("local",), ("images", "build"), ("train", "tides")])
 def test_over_budget_nothing_is_run_and_nothing_is_written(tmp_path: Path, words: tuple[str, ...]) -> None:
-    project = write_project(tmp_path, budgets__disk="1MiB")
+    project = with_services(write_project(tmp_path, budgets__disk="1MiB"))
     ended = trimtab(*words, "--json", cwd=project)
     assert ended.code == 6
     assert "budgets.disk" in ended.document["error"]["next"]
-    assert [path.name for path in project.iterdir()] == ["trimtab.yaml"]
+    assert sorted(path.name for path in project.iterdir()) == ["services", "trimtab.yaml"]
 
 
 @pytest.mark.parametrize("words", [("local",), ("images", "build"), ("images", "build", "gulls"), ("train", "tides")])
@@ -165,14 +174,14 @@ def test_two_runs_at_once_are_refused_with_2(project: Path) -> None:
     lock.parent.mkdir()
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        ended = trimtab("images", "build", cwd=project)
+        ended = trimtab("train", "tides", cwd=project)
     assert ended.code == 2
     assert "another command runs in this project" in ended.err
     assert str(lock) in ended.err
 
 
 def test_a_state_folder_that_cannot_be_written_is_2(project: Path) -> None:
-    ended = trimtab("images", "build", cwd=project, env=environment(TRIMTAB_STATE="/proc/trimtab"))
+    ended = trimtab("train", "tides", cwd=project, env=environment(TRIMTAB_STATE="/proc/trimtab"))
     assert ended.code == 2
     assert "error: the state folder /proc/trimtab cannot be written" in ended.err
     assert "TRIMTAB_STATE" in ended.err

@@ -9,8 +9,9 @@ import pytest
 from tests.support.catalogues import catalogue, plain
 from trimtab.catalogue import Catalogue, load_catalogue
 from trimtab.errors import UsageError
-from trimtab.plan import Cost, require_fit
-from trimtab.steps.plans import build_plan, local_plan, training_plan
+from trimtab.images.estimate import Declared, image_cost
+from trimtab.plan import Cost, Plan, require_fit
+from trimtab.steps.plans import ImagesWanted, images_plan, local_plan, training_plan
 from trimtab.units import GIB, MIB
 
 
@@ -31,9 +32,11 @@ def two_of_each() -> Catalogue:
 def test_the_whole_way_goes_from_the_engine_to_the_training() -> None:
     assert names(local_plan(catalogue(), {})) == [
         "engine",
+        "front",
         "provision",
         "models:gulls",
         "data:tides",
+        "base:cpu",
         "image:gulls:cpu",
         "serve:gulls:cpu",
         "train:tides",
@@ -56,14 +59,30 @@ def test_every_step_has_a_name_of_its_own(two_of_each: Catalogue) -> None:
     assert len(set(steps)) == len(steps)
 
 
-def test_a_service_is_planned_by_its_own_numbers() -> None:
+def test_what_is_not_known_of_an_image_is_planned_by_its_size_budget() -> None:
     plan = local_plan(catalogue(services__gulls__variants={"cpu": {"size_over_base": "300MiB"}}), {})
-    image = next(step for step in plan.steps if step.name == "image:gulls:cpu")
-    assert image.predicted.peak_bytes >= 2 * 300 * MIB
-    serving = next(step for step in plan.steps if step.name == "serve:gulls:cpu")
-    assert serving.predicted.memory_bytes == 256 * MIB
-    training = next(step for step in plan.steps if step.name == "train:tides")
-    assert (training.predicted.memory_bytes, training.predicted.wall_s) == (GIB, 60)
+    by_name = {step.name: step.predicted for step in plan.steps}
+    assert by_name["base:cpu"].kept_bytes >= 300 * MIB
+    assert by_name["image:gulls:cpu"].kept_bytes >= 300 * MIB
+    training = by_name["train:tides"]
+    assert (training.memory_bytes, training.wall_s) == (GIB, 60)
+
+
+def test_what_is_declared_of_images_and_models_replaces_their_budgets() -> None:
+    declared = Declared(
+        bases={"cpu": image_cost(100 * MIB)}, services={"gulls": image_cost(MIB)}, models={"gulls": 20 * MIB}
+    )
+    by_name = {step.name: step for step in local_plan(catalogue(), {}, declared).steps}
+    assert by_name["base:cpu"].predicted == image_cost(100 * MIB)
+    assert by_name["image:gulls:cpu"].predicted == image_cost(MIB)
+    assert by_name["serve:gulls:cpu"].predicted.kept_bytes == image_cost(20 * MIB).kept_bytes
+
+
+def test_images_and_releases_are_written_into_the_engine_and_the_rest_into_the_state() -> None:
+    disks = {step.name: step.disk for step in local_plan(catalogue(), {}).steps}
+    assert [name for name, disk in disks.items() if disk == "engine"] == [
+        "front", "base:cpu", "image:gulls:cpu", "serve:gulls:cpu",
+    ]  # fmt: skip
 
 
 def test_what_was_measured_replaces_what_was_declared_but_for_memory() -> None:
@@ -76,15 +95,79 @@ def test_what_was_measured_replaces_what_was_declared_but_for_memory() -> None:
     assert "gone" not in by_name
 
 
+def plan_of_images(known: Catalogue, measured: dict[str, Cost] | None = None, **wanted: object) -> Plan:
+    asked = ImagesWanted(**{"services": (), "variant": "cpu", **wanted})  # type: ignore[arg-type]
+    return images_plan(known, measured or {}, Declared(), asked)
+
+
+@pytest.fixture
+def three() -> Catalogue:
+    """Give a catalogue with three services that have one variant."""
+    services = plain()["services"]
+    for port, name in enumerate(("terns", "auks"), 9002):
+        services[name] = copy.deepcopy(services["gulls"]) | {"port": port}
+    return catalogue(services=services)
+
+
 def test_building_one_service_leaves_the_others(two_of_each: Catalogue) -> None:
-    assert names(build_plan(two_of_each, {}, service="terns", variant="gpu")) == ["engine", "image:terns:gpu"]
+    plan = plan_of_images(two_of_each, services=("terns",), variant="gpu")
+    assert names(plan) == ["engine", "base:gpu", "image:terns:gpu"]
+
+
+def test_a_service_needs_the_base_and_nothing_of_another_service(three: Catalogue) -> None:
+    needs = plan_of_images(three, release=True, push=True).needs()
+    assert needs["image:auks:cpu"] == {"base:cpu"}
+    assert needs["models:auks"] == {"provision"}
+    assert needs["serve:auks:cpu"] == {"front", "models:auks", "image:auks:cpu"}
+    assert needs["push:auks:cpu"] == {"serve:auks:cpu"}
+
+
+def test_the_service_that_gives_back_most_is_built_first(three: Catalogue) -> None:
+    took = {
+        "image:gulls:cpu": Cost(peak_bytes=10, kept_bytes=10, memory_bytes=None, wall_s=1),
+        "image:terns:cpu": Cost(peak_bytes=30, kept_bytes=1, memory_bytes=None, wall_s=1),
+        "image:auks:cpu": Cost(peak_bytes=20, kept_bytes=2, memory_bytes=None, wall_s=1),
+    }
+    steps = names(plan_of_images(three, took))
+    assert steps == ["engine", "base:cpu", "image:terns:cpu", "image:auks:cpu", "image:gulls:cpu"]
+
+
+def test_each_service_is_released_before_the_next_is_built(three: Catalogue) -> None:
+    steps = names(plan_of_images(three, release=True, services=("gulls", "auks")))
+    assert steps == [
+        "engine", "front", "provision", "base:cpu",
+        "models:gulls", "image:gulls:cpu", "serve:gulls:cpu",
+        "models:auks", "image:auks:cpu", "serve:auks:cpu",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wanted", "forgotten"),
+    [({}, True), ({"keep": True}, False), ({"release": True}, False)],
+    ids=["pushed", "kept", "released"],
+)
+def test_what_was_only_pushed_is_forgotten(wanted: dict[str, bool], forgotten: bool) -> None:  # noqa: FBT001
+    plan = plan_of_images(catalogue(), push=True, **wanted)
+    (push,) = (step.action for step in plan.steps if step.name == "push:gulls:cpu")
+    assert push.forget is forgotten  # type: ignore[attr-defined]
+
+
+def test_a_release_on_a_host_says_so(three: Catalogue) -> None:
+    steps = names(plan_of_images(three, release=True, host="vm.harbour.example", services=("gulls",)))
+    assert steps[-1] == "serve:gulls:cpu@vm.harbour.example"
+
+
+def test_all_services_are_those_that_have_the_variant(two_of_each: Catalogue) -> None:
+    assert names(plan_of_images(two_of_each)) == ["engine", "base:cpu", "image:gulls:cpu"]
 
 
 def test_building_a_variant_that_a_service_lacks_is_refused(two_of_each: Catalogue) -> None:
     with pytest.raises(UsageError, match="terns has no variant cpu") as caught:
-        build_plan(two_of_each, {}, service=None, variant="cpu")
+        plan_of_images(two_of_each, services=("terns",))
     assert caught.value.why == "trimtab.yaml lists gpu"
     assert "services.terns.variants.cpu" in caught.value.remedy
+    with pytest.raises(UsageError, match="gulls has no variant gpu"):
+        plan_of_images(catalogue(), variant="gpu")
 
 
 def test_training_takes_only_what_a_job_needs(two_of_each: Catalogue) -> None:
@@ -95,6 +178,6 @@ def test_training_takes_only_what_a_job_needs(two_of_each: Catalogue) -> None:
 @pytest.mark.parametrize(("name", "remedy"), [("gull", "did you mean 'gulls'?"), ("xyz", "name one of these")])
 def test_an_unknown_service_names_the_nearest_or_all(name: str, remedy: str) -> None:
     with pytest.raises(UsageError, match=f"there is no service '{name}'") as caught:
-        build_plan(catalogue(), {}, service=name, variant="cpu")
+        plan_of_images(catalogue(), services=(name,))
     assert remedy in caught.value.remedy
     assert caught.value.why == "trimtab.yaml lists gulls"

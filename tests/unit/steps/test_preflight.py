@@ -12,6 +12,7 @@ from tests.support.catalogues import catalogue
 from tests.support.runner import RecordingRunner
 from trimtab.errors import ProgramError, UsageError
 from trimtab.project import Project
+from trimtab.steps.base import BaseHandler, BuildBase
 from trimtab.steps.dataset import DatasetHandler, PushData
 from trimtab.steps.image import BuildImage, ImageHandler
 from trimtab.steps.provision import Provision, ProvisionHandler
@@ -55,17 +56,23 @@ def cases(project: Project, runner: RecordingRunner) -> dict[str, tuple[Any, Any
         "provision": (ProvisionHandler(project, runner), Provision(stack="dev"), "infra/embedded.py"),
         "models": (WeightsHandler(project, runner, bucket), publish, "services/gulls/models.toml"),
         "data": (DatasetHandler(project, runner, bucket), PushData(job="tides"), "training/tides/source.py"),
-        "image": (ImageHandler(project, runner), BUILD, "services/gulls/Dockerfile"),
+        "image": (ImageHandler(project, runner), BUILD, "services/Dockerfile"),
+        "service": (ImageHandler(project, runner), BUILD, "services/gulls/models.toml"),
+        "base": (BaseHandler(project, runner, ImageHandler(project, runner)), BASE, "services/base/Dockerfile"),
+        "lock": (BaseHandler(project, runner, ImageHandler(project, runner)), BASE, "services/requirements-cpu.lock"),
         "program": (TrainingHandler(project, runner, bucket), Train(job="tides"), "training/tides/__main__.py"),
         "configuration": (TrainingHandler(project, runner, bucket), Train(job="tides"), "configs/local/tides.yaml"),
     }
 
 
 BUILD = BuildImage(service="gulls", variant="cpu")
+BASE = BuildBase(variant="cpu", images=(BUILD,))
 FILES = {
     "infra/embedded.py": "",
     "services/gulls/models.toml": "[models]\n",
-    "services/gulls/Dockerfile": "",
+    "services/Dockerfile": "",
+    "services/base/Dockerfile": "",
+    "services/requirements-cpu.lock": "",
     "training/tides/source.py": "",
     "training/tides/__main__.py": "",
     "configs/local/tides.yaml": "",
@@ -79,7 +86,9 @@ def lay_out(root: Path, *, without: str = "") -> None:
             (root / name).write_text(content)
 
 
-@pytest.mark.parametrize("case", ["provision", "models", "data", "image", "program", "configuration"])
+@pytest.mark.parametrize(
+    "case", ["provision", "models", "data", "image", "service", "base", "lock", "program", "configuration"]
+)
 def test_a_missing_file_is_refused_with_2_before_anything_runs(
     project: Project, runner: RecordingRunner, case: str
 ) -> None:
