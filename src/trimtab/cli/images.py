@@ -7,8 +7,11 @@ from typing import Any
 
 import click
 
+from trimtab.cli.compose import compose
+from trimtab.cli.images_changed import changed
 from trimtab.cli.options import CATALOGUE, DRY_RUN, JSON
 from trimtab.cli.outcome import carry_out, outcome_document, print_outcomes, worst_of
+from trimtab.cli.rollback import releases, rollback
 from trimtab.console import Console
 from trimtab.cost.ledger import Ledger
 from trimtab.errors import BudgetError
@@ -182,3 +185,7 @@ def _fitted(project: Project, console: Console, wanted: ImagesWanted, jobs: int 
     left = left_of(whole, real_executor(project, console).look(whole))
     fitted = fit(left, project.catalogue.budgets, watched(project), jobs=jobs)
     return replace(whole, jobs=fitted.left.jobs), fitted
+
+
+for command in (changed, compose, releases, rollback):
+    images.add_command(command)

@@ -1,0 +1,57 @@
+"""Which images the registry does not hold yet: what a push must build. Reads the checkout; asks the registry.
+
+An image is named after its inputs, so that a name which is not there says that something changed, whatever the commits
+in between were. Where the registry does not tell, the image counts as changed: building it again harms nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trimtab.errors import ProgramError
+from trimtab.images.inputs import service_inputs
+from trimtab.images.registry import remote_reference
+
+if TYPE_CHECKING:
+    from trimtab.catalogue import Catalogue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageState:
+    """One variant of one service, the name that its inputs give it, and why it is to be built (empty: it is not)."""
+
+    service: str
+    variant: str
+    reference: str
+    why: str
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.why)
+
+
+def image_states(
+    root: Path, catalogue: Catalogue, *, digest_of: Callable[[str], str | None], everything: bool = False
+) -> tuple[ImageState, ...]:
+    """Return every image of the catalogue. `digest_of` asks the registry: a digest, or None where it holds none.
+
+    Raises UsageError where nothing says which registry that is.
+    """
+    states = []
+    for name, service in catalogue.services.items():
+        for variant in service.variants:
+            inputs = service_inputs(root, catalogue, name, variant)
+            reference = remote_reference(catalogue, name, variant, inputs)
+            why = "asked for" if everything else _why(reference, digest_of)
+            states.append(ImageState(service=name, variant=variant, reference=reference, why=why))
+    return tuple(states)
+
+
+def _why(reference: str, digest_of: Callable[[str], str | None]) -> str:
+    try:
+        return "" if digest_of(reference) else "not in the registry"
+    except ProgramError as error:
+        return f"the registry does not tell: {error.why.splitlines()[0]}"
