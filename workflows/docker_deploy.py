@@ -95,9 +95,14 @@ def _deploy(catalogue: Catalogue) -> Job:
             free_disk(catalogue),
             *sign_in(catalogue),
             {
+                # VERB: a service's first variant is released as well (deploy), the others are only built.
                 "name": "Build, verify, push",
-                "env": {"SERVICE": "${{ matrix.service }}", "VARIANT": "${{ matrix.variant }}"},
-                "run": './deploy.sh --deploy-seq "$SERVICE" --variant "$VARIANT" --push',
+                "env": {
+                    "VERB": "${{ matrix.verb }}",
+                    "SERVICE": "${{ matrix.service }}",
+                    "VARIANT": "${{ matrix.variant }}",
+                },
+                "run": './deploy.sh images "$VERB" "$SERVICE" --variant "$VARIANT" --push',
             },
             summary(),
         ),

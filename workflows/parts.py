@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from trimtab.catalogue import Catalogue
+from trimtab.units import GIB
 from workflows.yaml_text import Explained, Noted, Value
 
 Step = Mapping[str, Value]
@@ -79,12 +80,16 @@ def set_up(*, dev: bool = False) -> Step:
 
 def free_disk(catalogue: Catalogue) -> Step:
     """Return the step that frees the room which the catalogue's budget asks for; nothing, where there is room."""
-    gib = -(-catalogue.budgets.disk // 1024**3)
     return {
         "name": "See to the disk",
         "uses": "./.github/actions/free-disk-space",
-        "with": {"need": f"{gib}GiB"},
+        "with": {"need": disk_need(catalogue)},
     }
+
+
+def disk_need(catalogue: Catalogue) -> str:
+    """Return the room that a run may take, as the catalogue's budget says, in whole GiB."""
+    return f"{-(-catalogue.budgets.disk // GIB)}GiB"
 
 
 def aws_role(role: str, catalogue: Catalogue) -> Step:

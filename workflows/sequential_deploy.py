@@ -14,6 +14,7 @@ from workflows.parts import (
     Step,
     checkout,
     deploying_environment,
+    disk_need,
     free_disk,
     job,
     one_at_a_time,
@@ -42,7 +43,7 @@ def sequential_deploy(catalogue: Catalogue) -> Job:
             "default": _variants(catalogue)[0],
         },
         "cleanup_after": {
-            "description": "Give back at the end what the disk can spare",
+            "description": "At the end, make room again for the next run where there is too little",
             "type": "boolean",
             "default": True,
         },
@@ -69,7 +70,7 @@ def sequential_deploy(catalogue: Catalogue) -> Job:
                     {
                         "name": "Clean up",
                         "if": "${{ always() && inputs.cleanup_after && steps.setup.outcome == 'success' }}",
-                        "run": "./deploy.sh --cleanup-disk",
+                        "run": f"./deploy.sh --cleanup-disk --need {disk_need(catalogue)}",
                     },
                 ),
             )

@@ -24,7 +24,7 @@ def changed(*, everything: bool, matrix: bool, catalogue: Path | None, as_json: 
     \b
     Examples:
       trimtab images changed            each image, and why it is to be built
-      trimtab images changed --matrix   [{"service": "NAME", "variant": "cpu"}]
+      trimtab images changed --matrix   [{"service": "NAME", "variant": "cpu", "verb": "deploy"}]
     """
     from trimtab.images.changed import image_states
     from trimtab.images.engine import connect
@@ -41,10 +41,12 @@ def changed(*, everything: bool, matrix: bool, catalogue: Path | None, as_json: 
     if matrix:
         for state in states:
             console.say(f"{state.service} ({state.variant}): {state.why or 'unchanged'}")
-        console.line(json.dumps([{"service": s.service, "variant": s.variant} for s in states if s.changed]))
+        console.line(
+            json.dumps([{"service": s.service, "variant": s.variant, "verb": s.verb} for s in states if s.changed])
+        )
         return
     document = {"images": [{**asdict(state), "changed": state.changed} for state in states]}
-    rows = [(s.service, s.variant, "build" if s.changed else "-", s.why, s.reference) for s in states]
+    rows = [(s.service, s.variant, s.verb if s.changed else "-", s.why, s.reference) for s in states]
     console.result(
         document, text=lambda: console.table("Images", ("service", "variant", "", "why", "in the registry"), rows)
     )

@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageState:
-    """One variant of one service, the name that its inputs give it, and why it is to be built (empty: it is not)."""
+    """One variant of one service, the name that its inputs give it, and why it is to be built (empty: it is not).
+
+    `verb` is the command that brings it about: a service's first variant is the one that serves (`deploy`, which asks
+    it for health and for the golden answer before it is pushed), every other one is only made (`build`).
+    """
 
     service: str
     variant: str
+    verb: str
     reference: str
     why: str
 
@@ -42,11 +47,12 @@ def image_states(
     """
     states = []
     for name, service in catalogue.services.items():
-        for variant in service.variants:
+        for position, variant in enumerate(service.variants):
+            verb = "build" if position else "deploy"
             inputs = service_inputs(root, catalogue, name, variant)
             reference = remote_reference(catalogue, name, variant, inputs)
             why = "asked for" if everything else _why(reference, digest_of)
-            states.append(ImageState(service=name, variant=variant, reference=reference, why=why))
+            states.append(ImageState(service=name, variant=variant, verb=verb, reference=reference, why=why))
     return tuple(states)
 
 
