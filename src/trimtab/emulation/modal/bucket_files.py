@@ -29,6 +29,15 @@ _DENIED: Final = frozenset({"403", "AccessDenied", "Forbidden", "InvalidAccessKe
 _ABSENT: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchBucket"})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What was seen at a path, and when. The entity tag is None for a folder."""
+
+    attributes: Attributes
+    etag: str | None
+    seen_s: float
+
+
 @dataclass(slots=True, kw_only=True)
 class _Reading:
     key: str
@@ -60,7 +69,8 @@ class BucketFiles:
         self._prefix = prefix
         self._client: S3Client | None = None
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, Attributes]] = {}
+        self._known: dict[str, _Known] = {}
+        self._listed: set[str] = set()
         self._handles: dict[int, _Reading | _Writing] = {}
         self._next_handle = 1
         self._is_readable = False
@@ -71,15 +81,20 @@ class BucketFiles:
         writing = self._writer_of(path)
         if writing is not None:
             return Attributes(is_dir=False, size_bytes=writing.size_bytes, modified_s=time.time())
-        known = self._known.get(path)
-        if known is not None and time.monotonic() - known[0] < self.stale_s:
-            return known[1]
-        found = self._find(path)
-        self._remember(path, found)
-        return found
+        return self._seen(path).attributes
 
     def list(self, path: str) -> tuple[tuple[str, bool], ...]:
         """Return (name, is a folder) for all that lies in a folder."""
+        names = self._list(path)
+        self._listed.add(path)
+        folder = f"{path}/" if path else ""
+        for new in self._new_folders:
+            if new.startswith(folder) and "/" not in new[len(folder) :]:
+                names[new[len(folder) :]] = True
+        names.pop("", None)  # the marker object that some tools make for a folder
+        return tuple(sorted((name, is_dir) for name, is_dir in names.items() if name not in (".", "..")))
+
+    def _list(self, path: str) -> dict[str, bool]:
         start = self._key(path) + "/" if path else self._prefix
         names: dict[str, bool] = {}
         self._require_readable()
@@ -94,13 +109,8 @@ class BucketFiles:
                         attributes = Attributes(
                             is_dir=False, size_bytes=item["Size"], modified_s=item["LastModified"].timestamp()
                         )
-                        self._remember(f"{path}/{name}" if path else name, attributes)
-        folder = f"{path}/" if path else ""
-        for new in self._new_folders:
-            if new.startswith(folder) and "/" not in new[len(folder) :]:
-                names[new[len(folder) :]] = True
-        names.pop("", None)  # the marker object that some tools make for a folder
-        return tuple(sorted((name, is_dir) for name, is_dir in names.items() if name not in (".", "..")))
+                        self._remember(f"{path}/{name}" if path else name, attributes, item["ETag"])
+        return names
 
     def open(self, path: str, flags: int, *, create: bool) -> int:
         """Open to read, or to write a whole new content."""
@@ -205,27 +215,42 @@ class BucketFiles:
     def _open_to_read(self, path: str) -> int:
         if self._writer_of(path) is not None:
             raise OSError(errno.EPERM, "it is being written, and visible once it is closed")
-        with self._answers():
-            head = self._s3().head_object(Bucket=self._bucket, Key=self._key(path))
-        return self._add(_Reading(key=self._key(path), size_bytes=head["ContentLength"], etag=head["ETag"]))
+        known = self._seen(path)
+        if known.etag is None:
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        return self._add(_Reading(key=self._key(path), size_bytes=known.attributes.size_bytes, etag=known.etag))
 
-    def _find(self, path: str) -> Attributes:
+    def _seen(self, path: str) -> _Known:
+        """Return what lies at a path, as it was at most `stale_s` ago.
+
+        Where its folder was listed before, that is listed anew: whoever goes through a folder of many small objects
+        then asks about each a thousand at a time.
+        """
+        known = self._fresh(path)
+        folder = path.rpartition("/")[0]
+        if known is None and folder in self._listed:
+            self._list(folder)
+            known = self._fresh(path)
+        return known or self._find(path)
+
+    def _fresh(self, path: str) -> _Known | None:
+        known = self._known.get(path)
+        return known if known is not None and time.monotonic() - known.seen_s < self.stale_s else None
+
+    def _find(self, path: str) -> _Known:
         client = self._s3()
-        try:
-            with self._answers():
-                head = client.head_object(Bucket=self._bucket, Key=self._key(path))
-            return Attributes(
+        with suppress(FileNotFoundError), self._answers():
+            head = client.head_object(Bucket=self._bucket, Key=self._key(path))
+            attributes = Attributes(
                 is_dir=False, size_bytes=head["ContentLength"], modified_s=head["LastModified"].timestamp()
             )
-        except FileNotFoundError:
-            pass
-        if path in self._new_folders:
-            return Attributes(is_dir=True)
-        with self._answers():
-            below = client.list_objects_v2(Bucket=self._bucket, Prefix=self._key(path) + "/", MaxKeys=1)
-        if not below.get("KeyCount"):
-            raise FileNotFoundError(errno.ENOENT, "no such object", path)
-        return Attributes(is_dir=True)
+            return self._remember(path, attributes, head["ETag"])
+        if path not in self._new_folders:
+            with self._answers():
+                below = client.list_objects_v2(Bucket=self._bucket, Prefix=self._key(path) + "/", MaxKeys=1)
+            if not below.get("KeyCount"):
+                raise FileNotFoundError(errno.ENOENT, "no such object", path)
+        return self._remember(path, Attributes(is_dir=True), None)
 
     def _fetch(self, reading: _Reading, start: int, end: int) -> bytes:
         with self._answers():
@@ -247,8 +272,10 @@ class BucketFiles:
                     return opened
         return None
 
-    def _remember(self, path: str, attributes: Attributes) -> None:
-        self._known[path] = (time.monotonic(), attributes)
+    def _remember(self, path: str, attributes: Attributes, etag: str | None) -> _Known:
+        known = _Known(attributes=attributes, etag=etag, seen_s=time.monotonic())
+        self._known[path] = known
+        return known
 
     def _key(self, path: str) -> str:
         return self._prefix + path

@@ -71,6 +71,8 @@ class DockerImages:
         digest = digest_of(image, base_image=self._base_image)
         self._digests[image.image_id] = digest
         recipe = recipe_of(image, base_image=self._base_image)
+        if digest in self._ready and not image.force and _is_here(client, self._ready[digest]):
+            return self._ready[digest]
         for notice in recipe.notices:
             say(LogStream.SYSTEM, f"{notice}\n")
         if recipe.python is not None and recipe.python != PYTHON:
@@ -155,7 +157,8 @@ def _lay_out(context: Path, image: ImageDefinition) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)
         clone_file(file.content, target)
         target.chmod(file.mode or 0o644)
-    if not any("pip" in command for command in image.commands):
+    copies_all = any(re.match(r"(COPY|ADD) \.", command) for command in image.commands)
+    if copies_all or not any("pip" in command for command in image.commands):
         return False
     wheels = [
         wheel
