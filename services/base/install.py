@@ -23,6 +23,7 @@ SECRETS = Path("/run/secrets")
 STAGING = Path("/staging")
 
 INDEX_VARIABLES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
+TORCH_INDEX_VARIABLE = "TORCH_INDEX_URL"  # torch's CPU build is on an index of its own; only torch is taken from there
 
 # Fetched and unpacked one by one, as the staging folder is memory: the largest takes 1.7 GB there, all of them 5 GB.
 ALONE = re.compile(r"nvidia-|onnxruntime-gpu|torch")
@@ -49,6 +50,9 @@ LEFT_OUT = (
     "onnxruntime/transformers",
     "onnxruntime/capi/libonnxruntime_providers_tensorrt.so",
     "nvidia/cu*/lib/libnvblas.so*",
+    "torch/bin/[!t]*",
+    "torch/bin/test_*",
+    "torch/share",
     "nvidia/cu*/lib/*.alt.so*",
 )
 
@@ -96,6 +100,9 @@ def stage(requirements: str, folder: Path, site: Path) -> None:
 def fetch(requirements: str, target: Path) -> None:
     """Unpack the wheels of these requirements, and nothing that they do not name, into a folder."""
     given = {name: secret.read_text().strip() for name in INDEX_VARIABLES if (secret := SECRETS / name).is_file()}
+    torch_index = SECRETS / TORCH_INDEX_VARIABLE
+    if requirements.startswith("torch==") and torch_index.is_file():
+        given["PIP_INDEX_URL"] = torch_index.read_text().strip()
     listed = target.with_suffix(".txt")
     listed.write_text(requirements, encoding="utf-8")
     subprocess.run(

@@ -45,11 +45,13 @@ def main(lock: Path) -> None:
         wheels += batch
         memory_bytes = max(memory_bytes, sum(wheel.download_bytes + wheel.unpacked_bytes for wheel in batch))
     tables = [
-        f"# What {lock.name} weighs, in bytes: made by scripts/lock\n[base]\n"
-        f"download_bytes = {sum(wheel.download_bytes for wheel in wheels)}\n"
-        f"unpacked_bytes = {sum(wheel.unpacked_bytes for wheel in wheels)}\n"
-        f"kept_bytes = {kept_bytes}\n"
-        f"memory_bytes = {memory_bytes}\n"
+        (
+            f"# What {lock.name} weighs, in bytes: made by scripts/lock\n[base]\n"
+            f"download_bytes = {sum(wheel.download_bytes for wheel in wheels)}\n"
+            f"unpacked_bytes = {sum(wheel.unpacked_bytes for wheel in wheels)}\n"
+            f"kept_bytes = {kept_bytes}\n"
+            f"memory_bytes = {memory_bytes}\n"
+        )
     ]
     tables += [
         f'[wheels.{wheel.name}]\nversion = "{wheel.version}"\n'

@@ -85,7 +85,7 @@ Duration = Annotated[
 SessionDuration = Annotated[Duration, AfterValidator(_check_session)]
 ContainerMemory = Annotated[Size, AfterValidator(_check_container_memory)]
 Name = Annotated[str, _text(r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
-VariantName = Annotated[str, _text(r"^(cpu|gpu)$")]
+VariantName = Annotated[str, _text(r"^(cpu|gpu|torch)$")]
 BucketName = Annotated[
     str,
     AfterValidator(_check_bucket),

@@ -22,7 +22,11 @@ SERVICE_DOCKERFILE: Final = "Dockerfile"
 def base_inputs(root: Path, catalogue: Catalogue, variant: str) -> str:
     """Return the digest of what a variant's shared base is made from."""
     context = root / CONTEXT
-    files = (context / "base", context / f"requirements-{variant}.lock", context / ".dockerignore")
+    locks = (
+        context / f"requirements-{variant}.lock",
+        context / f"{variant}-cpu.lock",
+    )  # torch's first layer has its own
+    files = (context / "base", *locks, context / ".dockerignore")
     return _digest(files, context, also=("base", catalogue.base_image, variant))
 
 
