@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests
 
 from tests.support.catalogues import catalogue, plain
-from tests.support.engine import (
-    ROOT,
-    SERVICE,
-    build_service,
-    free_port,
-    spec_of,
-    tidied_up,
-    unused_project,
-)
+from tests.support.engine import ROOT, SERVICE, free_port, tidied_up, unused_project
+from tests.support.load import Load
+from tests.support.releases import MODES, PICTURE, Harbour, build_front, build_mode
+from tests.support.runner import RecordingRunner
 from trimtab.errors import HealthError, ProgramError, UsageError
 from trimtab.images.build import LABEL_PROJECT
-from trimtab.images.container import (
-    ContainerSpec,
-    container_name,
-    port_is_taken,
-    replace_serving,
-    stop_all,
-    try_candidate,
-)
-from trimtab.images.golden import GoldenAnswer, ask_golden
+from trimtab.images.container import container_name, port_is_taken, releases_of, stop_all
 from trimtab.project import Project
 from trimtab.steps.service import Serve, ServiceHandler
 
@@ -46,12 +35,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("engine")
 
-NEVER_HEALTHY = ("unhealthy", "starting")
-MODES = ("good", "better", "unhealthy", "starting", "crashing", "wrong", "refusing")
 BAD = {
-    "unhealthy": "is not healthy after 4 s",
-    "starting": "is not healthy after 4 s",
-    "crashing": "answers nowhere|ended before it was healthy",
+    "unhealthy": "is not healthy after 3 s",
+    "starting": "is not healthy after 3 s",
+    "crashing": "ended before it was healthy",
     "wrong": "gave a wrong answer to the golden request",
     "refusing": "did not answer the golden request",
 }
@@ -65,263 +52,343 @@ WHY = {
 
 
 @pytest.fixture(scope="module")
-def images(engine: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """Build one image for each way to behave."""
+def made(engine: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
+    """Build one image for each way to behave, and the front's; the harbour of this module's own."""
     with tidied_up(engine, unused_project()) as project:
-        folder = tmp_path_factory.mktemp("images")
-        yield {mode: build_service(project, mode, folder / mode) for mode in MODES}
-
-
-Release = Callable[[str], ContainerSpec]
-
-
-@pytest.fixture
-def release(project: str, images: Mapping[str, str], tmp_path: Path) -> Release:
-    """Return the release of a mode; all of them on one port."""
-    port = free_port()
-    return lambda mode: spec_of(
-        project, images[mode], port=port, models=tmp_path, start_s=4 if mode in NEVER_HEALTHY else 30
-    )
+        folder = tmp_path_factory.mktemp("harbour")
+        images = {mode: build_mode(project, mode, folder / "images" / mode) for mode in MODES}
+        front = build_front(engine, project)
+        yield Harbour(engine=engine, project=project, port=free_port(), folder=folder, images=images, front_image=front)
 
 
 @pytest.fixture
-def check(tmp_path: Path) -> Callable[[str], GoldenAnswer]:
-    golden = catalogue().services[SERVICE].golden
-    picture = tmp_path / golden.picture
-    picture.parent.mkdir(parents=True)
-    picture.write_bytes(b"a picture of a gull")
-    return lambda address: ask_golden(address, golden, root=tmp_path)
+def harbour(made: Harbour) -> Harbour:
+    """Give a harbour in which the good release serves."""
+    made.release("good")
+    return made
 
 
-Check = Callable[[str], GoldenAnswer]
+@pytest.fixture
+def fresh(made: Harbour, project: str, tmp_path: Path) -> Harbour:
+    """Give a harbour in which nothing was ever released."""
+    return replace(made, project=project, port=free_port(), folder=tmp_path)
 
 
-def silent(_line: str) -> None:
-    """Say nothing."""
+def load_on(harbour: Harbour) -> Load:
+    return Load(harbour.address, post="/v1/detect", picture=PICTURE * 2000)
 
 
-def names_of(engine: DockerClient, project: str) -> list[str]:
-    found = engine.containers.list(all=True, filters={"label": f"{LABEL_PROJECT}={project}"})
-    return sorted(str(container.name).removeprefix(f"{project}-{SERVICE}-") for container in found)
+def test_a_first_release_serves_on_its_port_and_leaves_nothing_else(fresh: Harbour) -> None:
+    release, answer = fresh.release("good")
+    assert answer.document["detections"] == [{"label": "gull"}]
+    assert fresh.served() == "good"
+    assert fresh.containers() == ["1", "front"]
+    (kept,) = fresh.front().record().releases
+    assert (kept.number, kept.healthy, kept.digest) == (1, True, fresh.images["good"])
+    assert release.number == 1
 
 
-def served_by(spec: ContainerSpec) -> str:
-    """Return the mode of the release that answers on the service's port, within the time that a restart may take."""
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            mode: str = requests.get(f"http://127.0.0.1:{spec.port}/health", timeout=2).json()["release"]
-        except requests.RequestException:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return mode
+def test_a_first_release_that_fails_leaves_no_container_and_no_port(fresh: Harbour) -> None:
+    with pytest.raises(HealthError):
+        fresh.release("wrong")
+    assert fresh.containers() == []
+    assert port_is_taken(fresh.port) is None
 
 
-class Visitor:
-    """Asks for /health without a pause, and counts the visits that failed."""
-
-    def __init__(self, port: int) -> None:
-        self.visits = self.failed = 0
-        self._address = f"http://127.0.0.1:{port}/health"
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._visit)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _visit(self) -> None:
-        while not self._stop.wait(0.02):
-            self.visits += 1
-            try:
-                self.failed += requests.get(self._address, timeout=2).status_code != 200
-            except requests.RequestException:
-                self.failed += 1
+def test_a_release_runs_without_any_right_that_it_does_not_need(harbour: Harbour) -> None:
+    for role in (harbour.live() or 0, "front"):
+        container = harbour.engine.containers.get(container_name(harbour.project, SERVICE, role))
+        state = container.exec_run(["cat", "/proc/1/status"]).output.decode()
+        fields = dict(line.split(":\t", 1) for line in state.splitlines() if ":\t" in line)
+        assert fields["Uid"].split()[0] == "10001"
+        assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
+        assert fields["NoNewPrivs"] == "1"
+        assert container.exec_run(["touch", "/srv/x"]).exit_code != 0
 
 
-def test_a_good_release_serves_on_its_port_and_leaves_nothing_else(
-    engine: DockerClient, release: Release, check: Check
-) -> None:
-    spec = release("good")
-    try_candidate(engine, spec, check=check, say=silent)
-    assert names_of(engine, spec.project) == []
-    answer = replace_serving(engine, spec, check=check, say=silent)
-    assert answer.document == {"detections": [{"label": "gull"}]}
-    assert served_by(spec) == "good"
-    assert names_of(engine, spec.project) == ["serving"]
-
-
-def test_a_release_runs_without_any_right_that_it_does_not_need(
-    engine: DockerClient, release: Release, check: Check
-) -> None:
-    spec = release("good")
-    replace_serving(engine, spec, check=check, say=silent)
-    container = engine.containers.get(spec.name("serving"))
-    state = container.exec_run(["cat", "/proc/1/status"]).output.decode()
-    fields = dict(line.split(":\t", 1) for line in state.splitlines() if ":\t" in line)
-    assert fields["Uid"].split()[0] == "10001"
-    assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
-    assert fields["NoNewPrivs"] == "1"
-    assert container.exec_run(["touch", "/models/x"]).exit_code != 0
-    assert container.exec_run(["touch", "/srv/x"]).exit_code != 0
-    assert container.exec_run(["touch", "/tmp/x"]).exit_code == 0  # noqa: S108 - inside the container
+def test_a_release_has_its_limits_and_no_way_out(harbour: Harbour) -> None:
+    container = harbour.engine.containers.get(container_name(harbour.project, SERVICE, harbour.live() or 0))
     limits = container.attrs["HostConfig"]
-    assert (limits["Memory"], limits["MemorySwap"]) == (spec.memory_bytes, spec.memory_bytes)
-    assert container.ports["8000/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": str(spec.port)}]
+    assert (limits["Memory"], limits["MemorySwap"]) == (64 << 20, 64 << 20)
+    assert container.exec_run(["touch", "/models/x"]).exit_code != 0
+    assert container.exec_run(["touch", "/tmp/x"]).exit_code == 0  # noqa: S108 - inside the container
+    assert container.exec_run(["printenv", "MAX_RESULTS"]).output == b"7\n"
+    assert container.ports == {}
+    route = "import socket; socket.create_connection(('1.1.1.1', 80), 3)"
+    tried = container.exec_run(["python", "-c", route])
+    assert tried.exit_code != 0
+    assert b"unreachable" in tried.output or b"timed out" in tried.output
 
 
-def test_a_new_release_takes_the_place_of_the_old_one(engine: DockerClient, release: Release, check: Check) -> None:
-    replace_serving(engine, release("good"), check=check, say=silent)
-    replace_serving(engine, release("better"), check=check, say=silent)
-    assert served_by(release("better")) == "better"
-    assert names_of(engine, release("good").project) == ["serving"]
+def test_the_front_alone_is_published_and_only_on_loopback(harbour: Harbour) -> None:
+    front = harbour.engine.containers.get(container_name(harbour.project, SERVICE, "front"))
+    assert front.ports["8000/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": str(harbour.port)}]
+
+
+def test_a_new_release_takes_over_under_load_and_no_request_fails(harbour: Harbour) -> None:
+    with load_on(harbour) as load:
+        release, _ = harbour.release("better")
+        time.sleep(1)
+    assert load.failures == {}
+    assert load.requests > 50
+    assert load.releases["good"] > 0
+    assert load.releases["better"] > 0
+    assert harbour.served() == "better"
+    assert harbour.containers() == [str(release.number), "front"]
 
 
 @pytest.mark.parametrize("mode", BAD)
-def test_a_bad_candidate_is_refused_while_the_old_release_serves_without_a_break(
-    engine: DockerClient, release: Release, check: Check, mode: str
-) -> None:
-    spec = release("good")
-    replace_serving(engine, spec, check=check, say=silent)
-    with Visitor(spec.port) as visitor, pytest.raises(HealthError, match=BAD[mode]) as caught:
-        try_candidate(engine, release(mode), check=check, say=silent)
+def test_a_bad_release_is_refused_under_load_and_no_request_fails(harbour: Harbour, mode: str) -> None:
+    live = harbour.live()
+    with load_on(harbour) as load, pytest.raises(HealthError, match=BAD[mode]) as caught:
+        harbour.release(mode)
     assert caught.value.exit_code == 7
     assert WHY[mode] in caught.value.why
     assert f"| this is the last line of {mode}" in caught.value.why
     assert "the release before" in caught.value.remedy
-    assert visitor.visits > 5
-    assert visitor.failed == 0
-    assert served_by(spec) == "good"
-    assert names_of(engine, spec.project) == ["serving"]
+    assert load.failures == {}
+    assert set(load.releases) == {"good"}
+    assert harbour.containers() == [str(live), "front"]
+    refused = harbour.front().record().releases[-1]
+    assert (refused.healthy, refused.digest) == (False, harbour.images[mode])
+    assert BAD[mode].split("|")[0] in refused.why
 
 
-@pytest.mark.parametrize("mode", ["unhealthy", "crashing", "wrong"])
-def test_a_release_that_fails_in_its_place_gives_it_back(
-    engine: DockerClient, release: Release, check: Check, mode: str
-) -> None:
-    replace_serving(engine, release("good"), check=check, say=silent)
-    with pytest.raises(HealthError, match=BAD[mode]) as caught:
-        replace_serving(engine, release(mode), check=check, say=silent)
-    assert f"| this is the last line of {mode}" in caught.value.why
-    assert served_by(release("good")) == "good"
-    assert names_of(engine, release("good").project) == ["serving"]
+def test_a_rollback_under_load_goes_to_the_last_healthy_release_and_no_request_fails(harbour: Harbour) -> None:
+    harbour.release("better")
+    with load_on(harbour) as load:
+        target = harbour.front().record().rollback_target(None)
+        assert target.digest == harbour.images["good"]
+        harbour.release("good", withdraw=True)
+        time.sleep(1)
+    assert load.failures == {}
+    assert set(load.releases) == {"good", "better"}
+    assert harbour.served() == "good"
 
 
-def test_a_first_release_that_fails_leaves_nothing(engine: DockerClient, release: Release, check: Check) -> None:
-    with pytest.raises(HealthError):
-        replace_serving(engine, release("wrong"), check=check, say=silent)
-    assert names_of(engine, release("wrong").project) == []
+def test_a_request_that_runs_during_the_switch_is_ended_by_the_release_that_began_it(harbour: Harbour) -> None:
+    answers = []
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", harbour.port, timeout=20)
+        connection.request("GET", "/slow")
+        answers.append(json.load(connection.getresponse())["release"])
+        connection.close()
+
+    def at_the_switch(line: str) -> None:
+        if line.startswith("traffic moves"):
+            slow.start()
+            time.sleep(0.2)
+
+    slow = threading.Thread(target=ask)
+    harbour.release("better", say=at_the_switch)
+    slow.join()
+    assert answers == ["good"]
 
 
-def test_an_interrupt_while_the_old_release_stops_lets_it_serve_again(
-    engine: DockerClient, release: Release, check: Check
-) -> None:
-    replace_serving(engine, release("good"), check=check, say=silent)
+def test_a_connection_that_is_kept_open_meets_no_closed_one(harbour: Harbour) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", harbour.port, timeout=20)
+
+    def ask() -> str:
+        connection.request("GET", "/health")
+        release: str = json.loads(connection.getresponse().read())["release"]
+        return release
+
+    def before_the_switch(line: str) -> None:
+        if line.startswith("traffic moves"):
+            assert ask() == "good"
+
+    releasing = threading.Thread(target=lambda: harbour.release("better", say=before_the_switch))
+    before = harbour.live()
+    releasing.start()
+    front = harbour.front()
+    while front.record_at_once().live == before:
+        time.sleep(0.05)
+    assert ask() in {"good", "better"}  # whichever: it is answered
+    releasing.join()
+    connection.close()
+    assert harbour.served() == "better"
+
+
+def test_the_same_release_again_changes_nothing(harbour: Harbour) -> None:
+    before = harbour.containers()
+    release, _ = harbour.release("good")
+    assert harbour.containers() == before
+    assert release.number == harbour.live()
+
+
+def test_an_interrupt_while_the_new_release_starts_leaves_nothing_of_it(harbour: Harbour) -> None:
+    before = harbour.containers()
 
     def interrupt(line: str) -> None:
-        if "stops" in line:
-            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        if line.startswith("waiting"):
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
 
     with pytest.raises(KeyboardInterrupt):
-        replace_serving(engine, release("starting"), check=check, say=interrupt)
-    assert served_by(release("good")) == "good"
-    assert names_of(engine, release("good").project) == ["serving"]
+        harbour.release("starting", say=interrupt)
+    assert harbour.served() == "good"
+    assert harbour.containers() == before
 
 
-_CUT_OFF = """\
-import os, signal, sys
+_RELEASE = """\
+import sys
 from pathlib import Path
-from tests.support.engine import spec_of
-from trimtab.images.container import replace_serving
-from trimtab.images.engine import connect
-
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-project, image, port, moment = sys.argv[1:]
-spec = spec_of(project, image, port=int(port), models=Path("/tmp"), start_s=30)
-if moment == "renamed":
-    import docker.models.containers
-    docker.models.containers.Container.stop = die
-if moment == "stopped":
-    import docker.models.containers
-    docker.models.containers.ContainerCollection.run = die
-replace_serving(connect(), spec, check=die, say=lambda line: None)
+import docker
+from tests.support.releases import Harbour
+project, port, folder, image, front, mode = sys.argv[1:]
+harbour = Harbour(engine=docker.from_env(), project=project, port=int(port), folder=Path(folder),
+                  images={mode: image}, front_image=front)
+harbour.release(mode, say=lambda line: print(line, flush=True))
 """
 
 
-@pytest.mark.parametrize(
-    ("moment", "left"),
-    [("renamed", ["before"]), ("stopped", ["before"]), ("checking", ["before", "serving"])],
-)
-def test_an_exchange_that_was_killed_is_repaired_by_the_next(
-    engine: DockerClient, release: Release, check: Check, moment: str, left: list[str]
-) -> None:
-    spec = release("good")
-    replace_serving(engine, spec, check=check, say=silent)
-    argv = (sys.executable, "-c", _CUT_OFF, spec.project, release("better").image, str(spec.port), moment)
-    killed = subprocess.run(argv, cwd=ROOT, capture_output=True, check=False, timeout=60)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert names_of(engine, spec.project) == left
-
-    with pytest.raises(HealthError):
-        replace_serving(engine, release("wrong"), check=check, say=silent)
-    assert served_by(spec) == "good"
-    assert names_of(engine, spec.project) == ["serving"]
-    replace_serving(engine, release("better"), check=check, say=silent)
-    assert served_by(spec) == "better"
-    assert names_of(engine, spec.project) == ["serving"]
+def in_a_process(harbour: Harbour, mode: str) -> subprocess.Popen[str]:
+    argv = (
+        sys.executable, "-c", _RELEASE,
+        harbour.project, str(harbour.port), str(harbour.folder), harbour.images[mode], harbour.front_image, mode,
+    )  # fmt: skip
+    return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_port_that_another_program_took_meanwhile_leaves_the_old_release_as_it_was(
-    engine: DockerClient, release: Release, check: Check
-) -> None:
-    replace_serving(engine, release("good"), check=check, say=silent)
+@pytest.mark.parametrize("moment", ["waiting", "traffic", "anywhere", "anywhere again"])
+def test_a_release_that_is_killed_leaves_one_serving_and_the_next_run_mends(harbour: Harbour, moment: str) -> None:
+    chance = random.Random(moment)  # noqa: S311 - nothing secret: a moment
+    with load_on(harbour) as load:
+        with in_a_process(harbour, "better") as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if moment.startswith("anywhere"):
+                    time.sleep(chance.uniform(0, 2.5))
+                    break
+                if line.startswith(moment):
+                    time.sleep(chance.uniform(0, 0.3))
+                    break
+            process.kill()
+        assert harbour.served() in {"good", "better"}
+        release, _ = harbour.release("better")
+        time.sleep(0.3)
+    assert load.failures == {}
+    assert harbour.served() == "better"
+    assert harbour.containers() == [str(release.number), "front"]
+
+
+def test_a_switch_that_was_cut_off_after_its_record_is_carried_through(harbour: Harbour) -> None:
+    harbour.release("better")
+    front = harbour.front()
+    record = front.record()
+    document = record.document(target="nobody:8000")
+    inside = f"open('/state/releases.json', 'w').write({json.dumps(document)!r})"
+    assert front.container.exec_run(["python", "-c", inside]).exit_code == 0
+    assert harbour.served() == "better"
+    good = container_name(harbour.project, SERVICE, record.live or 0)
+    front.put_in_force(record, target=f"{good}:8000")
+    assert harbour.served() == "better"
+
+
+def test_a_name_that_nobody_knows_is_not_switched_to(harbour: Harbour) -> None:
+    front = harbour.front()
+    record = front.record()
+    with pytest.raises(ProgramError, match="could not `switch`"):
+        front.put_in_force(replace(record, live=record.next_number), target="nobody-here:8000")
+    assert front.record() == record
+    assert harbour.served() == "good"
+
+
+def test_front_and_release_come_back_by_themselves(harbour: Harbour) -> None:
+    live = harbour.engine.containers.get(container_name(harbour.project, SERVICE, harbour.live() or 0))
+    front = harbour.front().container
+    for container in (live, front):  # as after a restart of the machine, in no special order
+        container.reload()
+        assert container.attrs["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+        os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
+    assert harbour.served() == "good"
+
+
+def test_the_last_three_that_differ_are_kept_and_older_ones_go(fresh: Harbour) -> None:
+    folder = fresh.folder / "images"
+    images = {f"good{n}": build_mode(fresh.project, f"good{n}", folder / str(n)) for n in range(5)}
+    harbour = replace(fresh, images=images)
+    for mode in images:
+        harbour.release(mode)
+    tags = {tag.rpartition(":")[2] for image in images.values() for tag in tags_of(harbour, image)}
+    assert {tag for tag in tags if tag.startswith("release-")} == {"release-3", "release-4", "release-5"}
+    assert harbour.front().record().rollback_target("1").digest == images["good0"]  # remembered, if not kept
+
+
+def tags_of(harbour: Harbour, image: str) -> list[str]:
+    from docker.errors import ImageNotFound
+
+    try:
+        tags: list[str] = harbour.engine.images.get(image).tags
+    except ImageNotFound:
+        return []
+    return tags
+
+
+def test_what_down_stops_can_still_be_gone_back_to(fresh: Harbour) -> None:
+    fresh.release("good")
+    fresh.release("better")
+    prefix = f"{fresh.project}-{SERVICE}"
+    assert stop_all(fresh.engine, fresh.project) == (f"{prefix}-2", f"{prefix}-front")
+    assert fresh.containers() == []
+    fresh.release("better")
+    record = fresh.front().record()
+    assert record.live == 3
+    assert record.rollback_target(None).digest == fresh.images["good"]
+
+
+def test_stopping_all_stops_nobody_elses(harbour: Harbour, fresh: Harbour) -> None:
+    fresh.release("good")
+    stop_all(fresh.engine, fresh.project)
+    assert fresh.containers() == []
+    assert harbour.served() == "good"
+    assert stop_all(fresh.engine, fresh.project) == ()
+
+
+def test_another_port_replaces_the_front_and_the_release_stays(harbour: Harbour) -> None:
+    live = harbour.live()
+    moved = replace(harbour, port=free_port())
+    moved.release("good")
+    assert moved.served() == "good"
+    assert moved.containers() == [str(live), "front"]
+    assert port_is_taken(harbour.port) is None
+    harbour.release("good")  # back, for the tests that follow
+    assert harbour.served() == "good"
+
+
+def test_a_front_that_cannot_start_gives_its_place_back(harbour: Harbour) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        moved = replace(release("better"), port=other.getsockname()[1])
+        moved = replace(harbour, port=other.getsockname()[1])
         with pytest.raises(ProgramError, match="could not start") as caught:
-            replace_serving(engine, moved, check=check, say=silent)
+            moved.release("good")
     assert "address already in use" in caught.value.why
-    assert served_by(release("good")) == "good"
-    assert names_of(engine, moved.project) == ["serving"]
+    assert harbour.served() == "good"
+    assert harbour.containers() == [str(harbour.live()), "front"]
 
 
-@pytest.mark.parametrize("role", ["serving", "before", "candidate"])
-def test_a_stranger_with_our_name_is_refused_and_not_touched(
-    engine: DockerClient, release: Release, check: Check, role: str
-) -> None:
-    spec = release("good")
-    stranger = engine.containers.run(
-        spec.image, name=spec.name(role), detach=True, environment={"PORT": "8000"}, labels={LABEL_PROJECT: "somebody"}
+def test_a_front_whose_replacement_was_killed_serves_again(harbour: Harbour) -> None:
+    front = harbour.front().container
+    front.rename(container_name(harbour.project, SERVICE, "front-before"))
+    front.stop(timeout=2)
+    harbour.release("good")
+    assert harbour.served() == "good"
+    assert harbour.containers() == [str(harbour.live()), "front"]
+
+
+@pytest.mark.parametrize("role", ["1", "front", "models"])
+def test_a_stranger_with_our_name_is_refused_and_not_touched(fresh: Harbour, role: str) -> None:
+    name = container_name(fresh.project, SERVICE, role)
+    stranger = fresh.engine.containers.run(
+        fresh.images["good"], name=name, detach=True, environment={"PORT": "8000"}, labels={LABEL_PROJECT: "somebody"}
     )
     try:
-        act = try_candidate if role == "candidate" else replace_serving
-        with pytest.raises(ProgramError, match=f"the container name {spec.name(role)} is taken") as caught:
-            act(engine, spec, check=check, say=silent)
-        assert f"docker rename {spec.name(role)}" in caught.value.remedy
+        with pytest.raises(ProgramError, match=f"the container name {name} is taken") as caught:
+            fresh.release("good")
+        assert f"docker rename {name}" in caught.value.remedy
         stranger.reload()
-        assert (stranger.name, stranger.status) == (spec.name(role), "running")
-        assert names_of(engine, spec.project) == []
+        assert (stranger.name, stranger.status) == (name, "running")
     finally:
         stranger.remove(force=True)
-
-
-def test_stopping_all_stops_ours_and_nobody_elses(engine: DockerClient, release: Release, check: Check) -> None:
-    spec = release("good")
-    replace_serving(engine, spec, check=check, say=silent)
-    with tidied_up(engine, unused_project()) as neighbour:
-        theirs = replace(spec, project=neighbour, port=free_port())
-        replace_serving(engine, theirs, check=check, say=silent)
-        assert stop_all(engine, spec.project) == (container_name(spec.project, SERVICE, "serving"),)
-        assert names_of(engine, spec.project) == []
-        assert served_by(theirs) == "good"
-    assert stop_all(engine, spec.project) == ()
 
 
 class NoBucket:
@@ -342,16 +409,17 @@ def service_handler(project: str, port: int, root: Path) -> ServiceHandler:
     services = plain()["services"]
     services[SERVICE]["port"] = port
     known = catalogue(project=project, services=services)
+    picture = root / known.services[SERVICE].golden.picture
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_bytes(PICTURE)
     paths = Project(root=root, catalogue_path=root / "trimtab.yaml", catalogue=known, state=root / "state")
-    return ServiceHandler(paths, NoBucket())
+    return ServiceHandler(paths, RecordingRunner(), NoBucket())
 
 
 SERVE = Serve(service=SERVICE, variant="cpu")
 
 
-def test_a_port_of_another_program_is_refused_before_anything_is_done(
-    project: str, check: Check, tmp_path: Path, engine: DockerClient
-) -> None:
+def test_a_port_of_another_program_is_refused_before_anything_is_done(project: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(UsageError, match=f"service gulls cannot have port {port}") as caught:
@@ -367,23 +435,11 @@ def test_a_port_that_another_program_holds_on_every_address_is_taken_too() -> No
     assert port_is_taken(free_port()) is None
 
 
-def test_the_port_of_our_own_release_is_not_taken(
-    engine: DockerClient, release: Release, check: Check, tmp_path: Path
-) -> None:
-    spec = release("good")
-    replace_serving(engine, spec, check=check, say=silent)
-    service_handler(spec.project, spec.port, tmp_path).preflight(SERVE)
-    engine.containers.get(spec.name("serving")).rename(spec.name("before"))
-    service_handler(spec.project, spec.port, tmp_path).preflight(SERVE)
-
-
-def test_a_port_taken_while_our_own_release_is_stopped_or_elsewhere_is_refused(
-    engine: DockerClient, release: Release, check: Check, tmp_path: Path
-) -> None:
-    spec = release("good")
-    replace_serving(engine, spec, check=check, say=silent)
+def test_the_port_of_our_own_front_is_not_taken_and_another_one_is(harbour: Harbour, tmp_path: Path) -> None:
+    service_handler(harbour.project, harbour.port, tmp_path).preflight(SERVE)
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(UsageError, match="cannot have port"):
-        service_handler(spec.project, other.getsockname()[1], tmp_path).preflight(SERVE)
-    engine.containers.get(spec.name("serving")).stop(timeout=2)
-    with socket.create_server(("127.0.0.1", spec.port)), pytest.raises(UsageError, match="cannot have port"):
-        service_handler(spec.project, spec.port, tmp_path).preflight(SERVE)
+        service_handler(harbour.project, other.getsockname()[1], tmp_path).preflight(SERVE)
+
+
+def test_releases_are_known_by_their_numbers(harbour: Harbour) -> None:
+    assert set(releases_of(harbour.engine, harbour.project, SERVICE)) == {harbour.live()}

@@ -116,14 +116,15 @@ class Harbour:
         picture = self.folder / golden.picture
         picture.parent.mkdir(parents=True, exist_ok=True)
         picture.write_bytes(PICTURE)
-        return Gate(golden=golden, root=self.folder, start_s=4 if mode in NEVER_HEALTHY else 30)
+        return Gate(golden=golden, root=self.folder, start_s=3 if mode in NEVER_HEALTHY else 30)
 
     def release(
         self, mode: str, *, say: Callable[[str], None] = silent, withdraw: bool = False
     ) -> tuple[Release, GoldenAnswer]:
         """Bring a mode live, as a deploy does."""
         front = self.front()
-        ensure_models(self.engine, self.models, image=self.images[mode], say=say)
+        proven = front.record_at_once().proven_models
+        ensure_models(self.engine, self.models, image=self.images[mode], proven=proven, say=say)
         return bring_live(
             self.engine, front, self.spec(mode), self.wanted(mode), gate=self.gate(mode), say=say, withdraw=withdraw
         )

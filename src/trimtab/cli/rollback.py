@@ -57,14 +57,14 @@ def releases(*, service: str, host: str | None, catalogue: Path | None, as_json:
     """Show the releases of SERVICE that a host knows, newest first: digest, commit, models, when, and how it stands."""
     from dataclasses import asdict
 
-    from trimtab.images.host import connect_host, engine_errors, require_host
+    from trimtab.images.host import engine_of, require_host
     from trimtab.images.record import judgement
+    from trimtab.process import ProcessRunner
     from trimtab.steps.rollback import standing_front
 
     project = find_project(catalogue)
     require_known("service", service, tuple(project.catalogue.services))
-    client = connect_host(host and require_host(host))
-    with engine_errors(host):
+    with engine_of(host and require_host(host), ProcessRunner()) as client:
         record = standing_front(client, project, service).record_at_once()
     newest = tuple(reversed(record.releases))
     console = Console(as_json=as_json)

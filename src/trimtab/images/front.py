@@ -151,9 +151,9 @@ class Front:
         """
         self._call("switch", json.dumps(record.document(target=target)))
 
-    def mend(self) -> None:
-        """Bring in force what the record says, where a switch was cut off in the middle."""
-        self._call("mend")
+    def mend(self) -> Record:
+        """Bring in force what the record says, where a switch was cut off in the middle, and return it."""
+        return record_of(self._call("mend")["record"])
 
     def drain(self, *, within_s: float) -> bool:
         """Wait until the requests from before the last switch have ended; tell whether they have."""
@@ -171,7 +171,7 @@ class Front:
         return Reply(status=answer["status"], text=answer["text"])
 
     def _call(self, *words: str) -> dict[str, Any]:
-        ended = self._container.exec_run(["python", "-I", "-S", "/front.py", *words], demux=True)
+        ended = self._container.exec_run(["python", "-S", "-m", "front", *words], demux=True)
         stdout, stderr = cast("tuple[bytes | None, bytes | None]", ended.output)
         try:
             answer: dict[str, Any] = json.loads(stdout or b"")

@@ -7,8 +7,9 @@ is refused, never accepted by itself.
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from trimtab.errors import ProgramError, TrimtabError, UsageError
@@ -25,6 +26,7 @@ _HOST: Final = re.compile(r"(ssh://)?(?P<host>([A-Za-z0-9._][A-Za-z0-9._-]*@)?[A
 _CHUNK_BYTES: Final = 1024 * 1024
 _TIMEOUT_S: Final = 120
 _SSH_TIMEOUT_S: Final = 60
+_LINGERS_S: Final = 60
 _TOLD_EACH: Final = 0.1
 
 
@@ -41,24 +43,62 @@ def require_host(text: str) -> str:
 
 
 def require_reachable(host: str, runner: Runner) -> None:
-    """Ask the engine of a host for its version, by the system's ssh. Raises ProgramError with what ssh said."""
-    name, _, port = host.partition(":")
-    argv = ("ssh", "-o", "BatchMode=yes", *(("-p", port) if port else ()), "--", name)
-    hint = f"see that `ssh {name}` works without a question (its key known, yours accepted), and that docker runs there"
-    remote = "docker version --format '{{.Server.Version}}'"
-    runner.run(Command(argv=(*argv, remote), timeout_s=_SSH_TIMEOUT_S, hint=hint))
+    """Ask a host's engine for its version. Raises ProgramError with what ssh said."""
+    _ask_host(host, runner, "docker version --format '{{.Server.Version}}'")
 
 
-def connect_host(host: str | None) -> DockerClient:
-    """Return a client of a host's engine, or of this machine's. Raises ToolMissingError, ProgramError."""
+@contextmanager
+def engine_of(host: str | None, runner: Runner) -> Iterator[DockerClient]:
+    """Give a client of a host's engine, or of this machine's. Raises ToolMissingError, ProgramError.
+
+    One SSH connection brings the engine's socket here for as long as it is entered: a socket in a folder of our own,
+    no port. When we are killed, ssh ends by itself a minute later.
+    """
     if host is None:
-        return connect()
+        with engine_errors(None), closing(connect()) as here:
+            yield here
+        return
+    target = _ask_host(host, runner, "docker context inspect --format '{{.Endpoints.docker.Host}}'").strip()
+    with tempfile.TemporaryDirectory(prefix="trimtab-") as folder:
+        control = ("-S", f"{folder}/ssh")
+        socket = target.removeprefix("unix://").removeprefix("tcp://")
+        tunnel = (
+            "-f", "-N", "-M", *control,
+            "-o", f"ControlPersist={_LINGERS_S}",
+            "-o", "ExitOnForwardFailure=yes",
+            "-L", f"{folder}/engine:{socket}",
+        )  # fmt: skip
+        runner.run(Command(argv=_ssh_argv(host, *tunnel), timeout_s=_SSH_TIMEOUT_S, hint=_hint(host)))
+        try:
+            with engine_errors(host), closing(_client(f"unix://{folder}/engine")) as there:
+                yield there
+        finally:
+            with suppress(ProgramError):  # it has gone already
+                runner.run(Command(argv=_ssh_argv(host, *control, "-O", "exit"), timeout_s=_SSH_TIMEOUT_S))
+
+
+def _client(address: str) -> DockerClient:
     import docker
 
-    with engine_errors(host):
-        client = docker.DockerClient(base_url=f"ssh://{host}", use_ssh_client=True, timeout=_TIMEOUT_S)
-        client.ping()
-    return client
+    return docker.DockerClient(base_url=address, timeout=_TIMEOUT_S)
+
+
+def _ask_host(host: str, runner: Runner, words: str) -> str:
+    """Return what a command says on a host."""
+    command = Command(argv=(*_ssh_argv(host), words), timeout_s=_SSH_TIMEOUT_S, hint=_hint(host))
+    return runner.run(command).stdout
+
+
+def _ssh_argv(host: str, *options: str) -> tuple[str, ...]:
+    """Return the argv of ssh: it asks nobody anything, and refuses a host whose key it does not know."""
+    name, _, port = host.partition(":")
+    checked = ("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes")
+    return ("ssh", *checked, *(("-p", port) if port else ()), *options, "--", name)
+
+
+def _hint(host: str) -> str:
+    name = host.partition(":")[0]
+    return f"see that `ssh {name}` works without a question (its key known, yours accepted), and that docker runs there"
 
 
 @contextmanager

@@ -61,6 +61,11 @@ class Record:
         """The release that serves."""
         return next((release for release in self.releases if release.number == self.live), None)
 
+    @property
+    def proven_models(self) -> frozenset[str]:
+        """The volumes of models that a release answered rightly with."""
+        return frozenset(release.models_volume for release in self.releases if release.healthy)
+
     def with_live(self, release: Release) -> Record:
         """Return the record in which a release that was found healthy has taken over."""
         return Record(live=release.number, releases=self._and(replace(release, healthy=True)))
@@ -90,7 +95,8 @@ class Record:
         live = self.live_release
         others = [r for r in reversed(self.releases) if r.healthy and (live is None or r.content != live.content)]
         if to is None:
-            found = [r for r in others if not r.withdrawn]
+            newest = {r.content: r for r in self.releases if r.healthy}  # what was withdrawn later counts for earlier
+            found = [r for r in others if not newest[r.content].withdrawn]
         elif to.isdigit() and len(to) < _LEAST_DIGEST:
             found = [r for r in self.releases if r.number == int(to) and r.healthy]
         else:

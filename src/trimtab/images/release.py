@@ -94,14 +94,13 @@ def bring_live(
         _undo(client, front, spec, record, release, container, error)
         raise
     _retire(client, front, spec.project, spec.service, live=release.number, say=say)
-    clean(client, spec.project, spec.service, front.record())
+    clean(client, spec.project, spec.service, after)
     return release, answer
 
 
 def mended(client: DockerClient, front: Front, project: str, service: str, *, say: Say) -> Record:
     """Return the record after taking away what a run that was cut off left behind."""
-    front.mend()
-    record = front.record()
+    record = front.mend()
     others = set(releases_of(client, project, service)) - {record.live}
     if others:
         say(f"taking away what an earlier run left: {', '.join(f'release {number}' for number in sorted(others))}")

@@ -59,10 +59,18 @@ def has_volume(client: DockerClient, name: str) -> bool:
     return True
 
 
-def ensure_models(client: DockerClient, models: Models, *, image: str, say: Callable[[str], None]) -> None:
-    """Have the models in their volume. `image` is any image there: its container is created, and never started."""
+def ensure_models(
+    client: DockerClient, models: Models, *, image: str, proven: frozenset[str], say: Callable[[str], None]
+) -> None:
+    """Have the models in their volume. `image` is any image there: its container is created, and never started.
+
+    `proven` are the volumes that a release answered rightly with: they are whole.
+    """
     labels = {LABEL_PROJECT: models.project, LABEL_SERVICE: models.service}
-    if not has_volume(client, models.volume):
+    stands = has_volume(client, models.volume)
+    if stands and models.volume in proven:
+        return
+    if not stands:
         client.volumes.create(models.volume, labels={**labels, LABEL_MODELS: models.volume})
     if (left := container_or_none(client, models.project, models.service, "models")) is not None:
         end(left, gently=False)

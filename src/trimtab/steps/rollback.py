@@ -16,7 +16,7 @@ from trimtab.executor import Result, Say
 from trimtab.images.container import container_name
 from trimtab.images.engine import image_or_none
 from trimtab.images.front import Front, front_or_none
-from trimtab.images.host import connect_host, engine_errors, pulled_or_none, require_host, require_reachable
+from trimtab.images.host import engine_of, pulled_or_none, require_host
 from trimtab.images.record import Release
 from trimtab.images.volume import has_volume
 from trimtab.plan import Cost, Step
@@ -59,9 +59,8 @@ class RollBackHandler:
     def preflight(self, action: RollBack) -> None:
         """Refuse a host that does not answer, and a release that is not on record. Raises UsageError, ProgramError."""
         if action.host is not None:
-            require_reachable(require_host(action.host), self._runner)
-        client = connect_host(action.host)
-        with engine_errors(action.host):
+            require_host(action.host)
+        with engine_of(action.host, self._runner) as client:
             standing_front(client, self._project, action.service).record_at_once().rollback_target(action.to)
 
     def finished(self, action: RollBack) -> Result | None:  # noqa: ARG002 - a handler's signature
@@ -70,8 +69,7 @@ class RollBackHandler:
 
     def run(self, action: RollBack, say: Say) -> Result:
         """Bring the older release live. Raises HealthError when it is refused; what serves then serves on."""
-        there = connect_host(action.host)
-        with engine_errors(action.host):
+        with engine_of(action.host, self._runner) as there:
             front = standing_front(there, self._project, action.service)
             record = front.record()
             target = record.rollback_target(action.to)

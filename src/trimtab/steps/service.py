@@ -7,6 +7,7 @@ fails, what served before serves without a break.
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from trimtab.images.container import ContainerSpec, is_running, limits_environme
 from trimtab.images.engine import connect, connect_or_none, image_or_none
 from trimtab.images.front import Front, FrontSpec, ensure_front, front_or_none, front_tag
 from trimtab.images.golden import GoldenAnswer, HttpDoor, ask_golden, wait_until_healthy
-from trimtab.images.host import connect_host, engine_errors, ensure_image, require_host, require_reachable
+from trimtab.images.host import engine_of, ensure_image, require_host, require_reachable
 from trimtab.images.record import Release
 from trimtab.images.release import Gate, bring_live
 from trimtab.images.volume import Models, ensure_models
@@ -113,14 +114,14 @@ class ServiceHandler:
 
     def run(self, action: Serve, say: Say) -> Result:
         """Bring image and models to the engine that is to serve them, and the release live. Raises HealthError."""
-        here, there = connect(), connect_host(action.host)
-        with engine_errors(action.host):
+        with closing(connect()) as here, engine_of(action.host, self._runner) as there:
             image = here.images.get(self._tag(action))
             models = self._models(action)
             fetch_weights(models.weights, self._bucket.operator(), self._bucket.name, models.folder, say=say)
             image_id = ensure_image(here, there, image, host=action.host, say=say)
-            ensure_models(there, models, image=image_id, say=say)
             front = self._front(action, here, there, say)
+            proven = front.record_at_once().proven_models
+            ensure_models(there, models, image=image_id, proven=proven, say=say)
             return self.bring_live(action, there, front, self._wanted(action, image, image_id), say)
 
     def bring_live(
