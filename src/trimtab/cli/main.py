@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "images": ("trimtab.cli.images:images", "The services' images: plan, build within budgets, deploy, roll back."),
     "disk": ("trimtab.cli.disk:disk", "What takes the disk, what grows, and freeing just what is needed."),
     "train": ("trimtab.cli.train:train", "Run one training job; it goes on where an earlier run was cut off."),
+    "cost": ("trimtab.cli.cost:cost", "What a run on Modal will cost, before it starts."),
     "modal": ("trimtab.cli.modal:modal", "The embedded Modal: `modal run`, unchanged, with no account."),
     "runs": ("trimtab.cli.runs:runs", "The registry of training runs."),
     "checkpoints": ("trimtab.cli.checkpoints:checkpoints", "What a run has saved: list, pin, prune."),

@@ -112,7 +112,8 @@ def estimate(machine: Machine, work: Work, prices: Prices) -> tuple[Case, ...]:
 
 def _case(machine: Machine, work: Work, prices: Prices, assumption: Assumption) -> Case:
     compute_s = work.compute_s * assumption.slower
-    preemptions = math.ceil(assumption.preemptions_per_day * compute_s / DAY_S - 1e-9)
+    expected = assumption.preemptions_per_day * compute_s / DAY_S
+    preemptions = math.ceil(expected) if assumption.name == "high" else round(expected)
     repeated_s = preemptions * work.checkpoint_every_s / 2
     attempts = max(1, math.ceil((compute_s + repeated_s) / (machine.timeout_s - work.start_s))) + preemptions
     billed_s = compute_s + repeated_s + attempts * work.start_s

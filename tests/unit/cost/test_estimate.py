@@ -36,9 +36,15 @@ def test_a_hundred_hours_of_an_a100_with_32_cores_are_twice_what_the_gpu_alone_s
 def test_preemptions_cost_a_start_and_half_of_what_lies_between_two_checkpoints() -> None:
     likely = estimate(A100, HUNDRED_HOURS, PRICES)[1]
 
-    # 105 h at half a preemption a day: 2.19, so 3; 3 x 15 min again; 105.75 h in attempts of 23.97 h: 5, and 3 more.
-    assert likely.attempts == 8
-    assert likely.billed_s == 105 * 3600 + 3 * 900 + 8 * 120
+    # 105 h at half a preemption a day: 2.19, so 2; 2 x 15 min again; 105.5 h in attempts of 23.97 h: 5, and 2 more.
+    assert likely.attempts == 7
+    assert likely.billed_s == 105 * 3600 + 2 * 900 + 7 * 120
+
+
+def test_a_run_of_seconds_is_likely_to_be_left_alone() -> None:
+    cases = estimate(A100, replace(HUNDRED_HOURS, compute_s=10, checkpoint_every_s=10), PRICES)
+
+    assert [case.attempts for case in cases] == [1, 1, 2]
 
 
 def test_a_region_multiplies_the_machine_and_not_the_bucket() -> None:

@@ -1,0 +1,101 @@
+"""`trimtab cost` on a project of its own, as whole processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.commands import trimtab, write_project
+
+RESOURCES: Final = """
+import json
+print(json.dumps({"tides": {"gpu": "A100-80GB", "gpu_count": 1, "cores": 32.0, "memory_mib": 131072, "disk_mib": 0,
+                            "timeout_s": 86400, "retries": 10, "region": ""}}))
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    project = write_project(tmp_path / "project")
+    folder = project / "deploy" / "modal"
+    folder.mkdir(parents=True)
+    for package in (folder.parent, folder):
+        (package / "__init__.py").touch()
+    (folder / "resources.py").write_text(RESOURCES)
+    return project
+
+
+def test_a_hundred_hours_are_told_in_three_cases_with_the_prices_date(project: Path) -> None:
+    document = trimtab("cost", "tides", "--compute", "100h", "--json", cwd=project).document
+
+    assert [case["case"] for case in document["cases"]] == ["low", "likely", "high"]
+    low = document["cases"][0]
+    assert (low["attempts"], round(low["usd"], 2)) == (5, 504.05)
+    assert sum(low["parts"].values()) == pytest.approx(low["usd"])
+    assert document["prices"]["dated"] >= "2026-10-31"
+
+
+def test_the_table_says_what_the_machine_is_and_how_many_attempts_are_allowed(project: Path) -> None:
+    out = trimtab("cost", "tides", "--compute", "100h", cwd=project).out
+
+    assert "1 x A100-80GB, 32 cores, 128 GiB: 5.032 $/h, of which the GPU is 2.500" in out
+    assert "up to 22, and the profile allows 11" in out
+    assert "\x1b" not in out
+
+
+def test_more_than_it_may_cost_is_6_and_still_shows_the_estimate(project: Path) -> None:
+    ended = trimtab("cost", "tides", "--compute", "100h", "--max-usd", "500", "--json", cwd=project)
+
+    assert ended.code == 6
+    assert ended.document["cases"]
+    assert "532 $ of 500 $, of which gpu is 264 $" in ended.document["error"]["why"]
+    assert trimtab("cost", "tides", "--compute", "100h", "--max-usd", "533", cwd=project).code == 0
+
+
+def test_steps_and_their_rate_are_a_time(project: Path) -> None:
+    by_steps = trimtab("cost", "tides", "--steps", "3600", "--steps-per-second", "2", "--json", cwd=project).document
+    by_time = trimtab("cost", "tides", "--compute", "30min", "--json", cwd=project).document
+
+    assert by_steps["cases"] == by_time["cases"]
+    assert by_steps["compute_from"] == "3,600 steps at 2 a second"
+
+
+def test_a_price_table_of_ones_own_takes_the_place_of_ours(project: Path, root: Path) -> None:
+    table = (root / "src/trimtab/cost/prices.toml").read_text()
+    (project / ".trimtab").mkdir()
+    (project / ".trimtab" / "prices.toml").write_text(table.replace('"A100-80GB" = 2.50', '"A100-80GB" = 5.00'))
+
+    document = trimtab("cost", "tides", "--compute", "1h", "--json", cwd=project).document
+
+    assert document["usd_per_hour"]["gpu"] == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("tdies", "--compute", "1h"), "did you mean 'tides'?"),
+        (("tides",), "nobody knows yet how long tides computes"),
+        (("tides", "--steps", "3"), "--steps and --steps-per-second belong together"),
+        (("tides", "--compute", "1h", "--steps", "3"), "say the same twice"),
+        (("tides", "--compute", "100"), "is not a duration"),
+        (("tides", "--compute", "0s"), "takes no time"),
+        (("tides", "--compute", "9h", "--start", "25h"), "makes no progress"),
+    ],
+)
+def test_what_is_wrong_is_said_and_ends_with_2(project: Path, words: tuple[str, ...], said: str) -> None:
+    ended = trimtab("cost", *words, cwd=project)
+
+    assert ended.code == 2
+    assert said in ended.err
+
+
+def test_a_job_without_resources_is_told_where_to_write_them(project: Path) -> None:
+    path = project / "deploy" / "modal" / "resources.py"
+    path.write_text(path.read_text().replace("tides", "waves"))
+
+    ended = trimtab("cost", "tides", "--compute", "1h", cwd=project)
+
+    assert ended.code == 2
+    assert "write deploy/modal/profiles/tides.toml" in ended.err
