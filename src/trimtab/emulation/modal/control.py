@@ -43,6 +43,7 @@ class RunningPlane:
     port: int
     web_port: int
     runner: str
+    environment_name: str
     token_id: str
     token_secret: Secret = field(repr=False)
 
@@ -58,6 +59,7 @@ class RunningPlane:
             "MODAL_TOKEN_ID": self.token_id,
             "MODAL_TOKEN_SECRET": self.token_secret,
             "MODAL_CONFIG_PATH": str(self.state_dir / "modal.toml"),  # does not exist: a person's profile stays out
+            "MODAL_ENVIRONMENT": self.environment_name,
             "MODAL_DISABLE_API_PROXY": "1",
         }
 
@@ -162,6 +164,7 @@ def status(state_dir: Path) -> RunningPlane | None:
         port=plane["port"],
         web_port=plane["web_port"],
         runner=plane["runner"],
+        environment_name=plane["environment"],
         token_id=token["token_id"],
         token_secret=Secret(token["token_secret"]),
     )

@@ -92,8 +92,15 @@ async def _serve(state_dir: Path, ready: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await plane.open()
-    record = {"pid": os.getpid(), "port": grpc_port, "web_port": web_port, "runner": plane.execution.name}
-    _write(state_dir / "plane.json", {**record, "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
+    record = {
+        "pid": os.getpid(),
+        "port": grpc_port,
+        "web_port": web_port,
+        "runner": plane.execution.name,
+        "environment": settings.environment,
+        "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    _write(state_dir / "plane.json", record)
     os.write(ready, b"ready")
     os.close(ready)
     while not stop.is_set() and _is_ours(state_dir / "plane.lock", lock):
