@@ -62,7 +62,7 @@ def test_only_what_can_be_made_again_goes(engine: SmallEngine, tmp_path: Path) -
     (project / ".trimtab" / "results").mkdir()
     (project / ".trimtab" / "results" / "kept").write_bytes(b"x")
     (project / ".trimtab" / "lock").touch()
-    env = environment(DOCKER_HOST=engine.host, PIP_CACHE_DIR=str(tmp_path / "pip"))
+    env = environment(DOCKER_HOST=engine.host, PIP_CACHE_DIR=str(tmp_path / "pip"), GITHUB_ACTIONS="")
 
     report = trimtab("disk", "report", "--json", cwd=project, env=env).document
     (disk,) = [disk for disk in report["disks"] if disk["mount"] == str(engine.data_root)]
@@ -92,7 +92,7 @@ def test_only_what_can_be_made_again_goes(engine: SmallEngine, tmp_path: Path) -
 def test_nothing_at_a_desk_goes_when_there_is_room(engine: SmallEngine, tmp_path: Path) -> None:
     build(engine, tmp_path / "b", tag="others/kept:1", content="x")
     build(engine, tmp_path / "b", tag="others/kept:1", content="y")
-    env = environment(DOCKER_HOST=engine.host)
+    env = environment(DOCKER_HOST=engine.host, GITHUB_ACTIONS="")
     ended = trimtab("disk", "free", "--need", "1MiB", "--json", cwd=tmp_path, env=env)
     assert (ended.code, ended.document["paths"]) == (0, [])
     assert engine.client.images.list(filters={"dangling": True})
