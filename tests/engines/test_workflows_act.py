@@ -36,20 +36,20 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 def test_ci_is_green_when_checks_and_tests_are(checkout: Checkout) -> None:
     run = checkout.act("ci", "pull_request", env=ONE_FILE)
     assert (run.code, run.job("check"), run.job("test"), run.job("all-green")) == (0, *["success"] * 3), run.told()
-    assert "passed" in run.output("test")
+    assert "passed" in run.printed("test")
 
 
 def test_ci_is_not_green_when_a_check_fails_though_the_tests_pass(checkout: Checkout) -> None:
     run = checkout.act("ci", "push", env={**ONE_FILE, "CHECK_ENDS_WITH": "1"})
     assert (run.job("check"), run.job("test"), run.job("all-green")) == ("failure", "success", "failure"), run.told()
-    assert "not green: failure success" in run.output("all-green")
+    assert "not green: failure success" in run.printed("all-green")
     assert run.code != 0
 
 
 def test_infra_applies_compares_and_takes_away_the_stack_without_an_account(checkout: Checkout) -> None:
     run = checkout.act("infra", "pull_request")
     assert (run.code, run.job("embedded")) == (0, "success"), run.told()
-    assert "Stack dev: nothing to change" in run.output("embedded")
+    assert "Stack dev: nothing to change" in run.printed("embedded")
     assert "job tides" in run.summary("embedded")
 
 
@@ -113,7 +113,7 @@ def test_a_job_becomes_its_role_by_a_token_and_keeps_the_keys_in_a_file(tmp_path
             options=("--eventpath", str(event), "--job", "preview"),
         )
         assert server.asked == "sts.amazonaws.com", run.told()
-    assert f"signed in as {stack.role_arn}" in run.output("preview"), run.told()
+    assert f"signed in as {stack.role_arn}" in run.printed("preview"), run.told()
     assert run.job("preview") == "failure"
     assert run.step("preview", "Preview") == "failure"
     assert token not in run.told()

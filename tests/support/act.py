@@ -37,27 +37,34 @@ class Run:
     lines: tuple[Mapping[str, Any], ...]
     errors: str
 
-    def job(self, name: str, **matrix: str) -> str:
-        """Return how a job ended: success, failure, or skipped where it never began."""
-        ended = [line["jobResult"] for line in self._of(name, matrix) if "jobResult" in line]
+    def job(self, name: str) -> str:
+        """Return how a job ended: success, failure, or skipped where it never began. A matrix ends as its worst job."""
+        ended = [line["jobResult"] for line in self._of(name, {}) if "jobResult" in line]
         return str(ended[-1]) if ended else "skipped"
 
     def matrix(self, name: str) -> list[Mapping[str, Any]]:
         """Return the matrix of every job of this id that ran, in the order of their ends."""
         return [line["matrix"] for line in self._of(name, {}) if "jobResult" in line]
 
-    def step(self, job: str, name: str) -> str:
+    def step(self, job: str, name: str, **matrix: str) -> str:
         """Return how a step ended, skipped where it did not run."""
-        ended = [line["stepResult"] for line in self._of(job, {}) if "stepResult" in line and line["step"] == name]
+        ended = [line["stepResult"] for line in self._of(job, matrix) if "stepResult" in line and line["step"] == name]
         return str(ended[-1]) if ended else "skipped"
 
     def summary(self, job: str) -> str:
         """Return what a job wrote on the run's page."""
         return "".join(line["content"] for line in self._of(job, {}) if line.get("command") == "summary")
 
-    def output(self, job: str, **matrix: str) -> str:
+    def printed(self, job: str) -> str:
         """Return what a job printed."""
-        return "".join(line["msg"] for line in self._of(job, matrix) if line.get("raw_output"))
+        return "".join(line["msg"] for line in self._of(job, {}) if line.get("raw_output"))
+
+    def output(self, job: str, name: str) -> str:
+        """Return what a job handed on under a name."""
+        found = [
+            line["arg"] for line in self._of(job, {}) if line.get("command") == "set-output" and line["name"] == name
+        ]
+        return str(found[-1])
 
     def spans(self, job: str) -> list[tuple[str, str]]:
         """Return when each job of this id began and ended."""
@@ -100,7 +107,9 @@ class Checkout:
         subprocess.run((sys.executable, "-m", "workflows"), cwd=self.root, check=True, capture_output=True)
         author = ("-c", "user.name=Pilot", "-c", "user.email=pilot@harbour.example")
         subprocess.run(("git", "add", "--all"), cwd=self.root, check=True)
-        subprocess.run(("git", *author, "commit", "--quiet", "--message", "Test"), cwd=self.root, check=True)
+        subprocess.run(
+            ("git", *author, "commit", "--quiet", "--allow-empty", "--message", "Test"), cwd=self.root, check=True
+        )
 
     def act(
         self,
