@@ -105,15 +105,17 @@ def fetch(requirements: str, target: Path) -> None:
         given["PIP_INDEX_URL"] = torch_index.read_text().strip()
     listed = target.with_suffix(".txt")
     listed.write_text(requirements, encoding="utf-8")
-    subprocess.run(
+    installed = subprocess.run(
         [
             sys.executable, "-B", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
             "--root-user-action", "ignore", "--no-cache-dir", "--no-compile", "--no-deps",
             "--require-hashes", "--only-binary", ":all:", "--target", str(target), "--requirement", str(listed),
         ],
         env={**os.environ, **given, "TMPDIR": str(target.parent)},
-        check=True,
+        check=False,
     )  # fmt: skip
+    if installed.returncode != 0:
+        sys.exit(installed.returncode)  # pip has said why, in the lines that a failed build ends with
 
 
 def prune(folder: Path) -> None:
