@@ -173,9 +173,9 @@ def test_the_caller_chooses_scores_and_results(service: ServiceProcess) -> None:
 def test_health_names_the_models_and_metrics_count(service: ServiceProcess) -> None:
     health = service.ask("GET", "/health").json()
     assert health["status"] == "healthy"
-    assert [(model["name"], model["ready"]) for model in health["models"]] == [
-        ("tiny-detector", True),
-        ("tiny-pose", True),
+    assert [(model["name"], model["ready"], model["device"]) for model in health["models"]] == [
+        ("tiny-detector", True, "cpu"),
+        ("tiny-pose", True, "cpu"),
     ]
     service.post("/v1/pose", picture())
     metrics = service.ask("GET", "/metrics").body.decode()
@@ -368,7 +368,7 @@ def test_until_the_models_are_loaded_it_says_that_it_starts(manifest: Path) -> N
 
     health, detect = asyncio.run(ask_before_the_start())
     assert (health.status_code, health.json()["status"]) == (503, "starting")
-    assert not any(model["ready"] for model in health.json()["models"])
+    assert {(model["ready"], model["device"]) for model in health.json()["models"]} == {(False, None)}
     assert (detect.status_code, detect.json()["error"]["code"]) == (503, "starting")
     assert health.headers["retry-after"] == detect.headers["retry-after"] == "1"
 
