@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Measured on a loop-mounted ext4 (benchmarks/images): blocks that files do not fill, and the engine's own records.
 _BLOCKS: Final = 1.05
-_RECORDS: Final = 4 * MIB
+_RECORDS: Final = MIB // 2
 _BYTES_PER_S: Final = 12 * MIB  # 132 MB of wheels fetched, unpacked and compiled on 2 cores in 9 s
 
 
