@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -20,6 +21,11 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # headers and body in one packet
+
+    def parse_request(self) -> bool:
+        with Server.lock:
+            Server.running += 1
+        return super().parse_request()
 
     def do_GET(self) -> None:
         if self.path == "/slow":
@@ -40,20 +46,31 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+        self.wfile.flush()
+        with Server.lock:
+            Server.running -= 1
 
     def log_message(self, *_: object) -> None:
         """Say nothing: a test looks for the one line that is said at the start."""
 
 
 class Server(ThreadingHTTPServer):
-    """Ends the requests that run before it ends itself."""
+    """Counts the requests that run, so that it can end after them and not with them."""
 
-    daemon_threads = False
+    request_queue_size = 128
+    running = 0
+    lock = threading.Lock()
 
 
 def stop(*_: object) -> None:
-    """End as a service does on SIGTERM."""
-    sys.exit(0)
+    """End as a service does on SIGTERM: once what runs is answered, whoever keeps a connection open."""
+    threading.Thread(target=_end).start()
+
+
+def _end() -> None:
+    while Server.running:
+        time.sleep(0.02)
+    os._exit(0)
 
 
 signal.signal(signal.SIGTERM, stop)  # a container's first process is deaf to it otherwise
