@@ -81,7 +81,13 @@ def report(*, catalogue: Path | None, as_json: bool) -> None:
 
 @disk.command()
 @click.option(
-    "--every", "period_s", default="1s", show_default=True, callback=_quantity(parse_duration), metavar="TIME"
+    "--every",
+    "period_s",
+    default="1s",
+    show_default=True,
+    callback=_quantity(parse_duration),
+    metavar="TIME",
+    help="How often it looks.",
 )
 @click.option(
     "--for", "for_s", callback=_quantity(parse_duration), metavar="TIME", help="End by itself after this long."
@@ -131,7 +137,13 @@ def watch(*, period_s: float, for_s: float | None, catalogue: Path | None, as_js
 
 @disk.command()
 @click.option(
-    "--need", "need_bytes", default="20GiB", show_default=True, callback=_quantity(parse_size), metavar="SIZE"
+    "--need",
+    "need_bytes",
+    default="20GiB",
+    show_default=True,
+    callback=_quantity(parse_size),
+    metavar="SIZE",
+    help="What must be free at the end.",
 )
 @click.option("--keep", multiple=True, metavar="PATH|NAME", help="A path, or a row of the table, that must stay.")
 @click.option("--runner", "machine", flag_value="runner", help="A throw-away CI runner, though it is not GitHub's.")
