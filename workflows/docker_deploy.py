@@ -50,6 +50,7 @@ def docker_deploy(catalogue: Catalogue) -> Job:
 
 
 def _changed(catalogue: Catalogue) -> Job:
+    serving = " --serving" if catalogue.ci.shares_disk else ""  # a machine of one's own, which serves
     return job(
         "What changed",
         catalogue,
@@ -69,7 +70,7 @@ def _changed(catalogue: Catalogue) -> Job:
                 "id": "changed",
                 "env": {"EVERYTHING": "${{ inputs.everything || '' }}"},
                 "run": script(
-                    "images=$(./deploy.sh images changed --matrix ${EVERYTHING:+--all})",
+                    f"images=$(./deploy.sh images changed --matrix{serving} ${{EVERYTHING:+--all}})",
                     'echo "images=$images" >> "$GITHUB_OUTPUT"',
                 ),
             },

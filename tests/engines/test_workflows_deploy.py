@@ -55,6 +55,11 @@ class Harbour:
         self.checkout.commit()
         return self.checkout.act("docker-deploy", "push")
 
+    def look(self) -> Run:
+        """Commit, and run only what finds out what a push must deploy."""
+        self.checkout.commit()
+        return self.checkout.act("docker-deploy", "push", options=("--job", "changed"))
+
     def dispatch(self, **inputs: str) -> Run:
         """Commit, and run sequential-deploy.yml with what a person filled in."""
         self.checkout.commit()
@@ -132,7 +137,7 @@ def test_a_push_that_changes_nothing_deploys_nothing_and_a_change_rebuilds_only_
 
 
 def test_a_service_that_fails_stops_no_other_serves_on_and_is_tried_again(harbour: Harbour) -> None:
-    before = harbour.tags(GULLS)
+    before, mode = harbour.tags(GULLS), harbour.serving(TERNS)["release"]
     harbour.set_mode(GULLS, "wrong")  # healthy, and sees three gulls where there is one
     harbour.set_mode(TERNS, "best")
     run = harbour.push()
@@ -144,10 +149,12 @@ def test_a_service_that_fails_stops_no_other_serves_on_and_is_tried_again(harbou
     assert harbour.tags(GULLS) == before, "what does not answer rightly is not pushed"
     assert (harbour.serving(GULLS)["release"], harbour.serving(TERNS)["release"]) == ("good", "best")
 
-    again = harbour.checkout.act("docker-deploy", "push", options=("--job", "changed"))
-    assert listed(again) == [GULLS], "it is tried again, though nothing changed since"
+    assert listed(harbour.look()) == [GULLS], "it is tried again, though nothing changed since"
     harbour.set_mode(GULLS, "good")
-    assert harbour.push().matrix("deploy") == [], "what the registry held before is not built again"
+    assert listed(harbour.look()) == [], "what the registry held before, and what serves, is not deployed again"
+    harbour.set_mode(TERNS, mode)
+    assert listed(harbour.look()) == [TERNS], "the registry holds it, and another release serves"
+    harbour.set_mode(TERNS, "best")
 
 
 def test_a_person_deploys_one_service_or_all_in_one_job(harbour: Harbour) -> None:

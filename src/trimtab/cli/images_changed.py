@@ -15,10 +15,11 @@ from trimtab.project import find_project
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Count every image as changed, and ask nobody.")
+@click.option("--serving", is_flag=True, help="Count a service as well that serves something else on this machine.")
 @click.option("--matrix", is_flag=True, help="Print what changed as one line of JSON, for a workflow's matrix.")
 @CATALOGUE
 @JSON
-def changed(*, everything: bool, matrix: bool, catalogue: Path | None, as_json: bool) -> None:
+def changed(*, everything: bool, serving: bool, matrix: bool, catalogue: Path | None, as_json: bool) -> None:
     """Show which images changed: those whose inputs are not what an image in the registry was made from.
 
     \b
@@ -26,7 +27,7 @@ def changed(*, everything: bool, matrix: bool, catalogue: Path | None, as_json: 
       trimtab images changed            each image, and why it is to be built
       trimtab images changed --matrix   [{"service": "NAME", "variant": "cpu", "verb": "deploy"}]
     """
-    from trimtab.images.changed import image_states
+    from trimtab.images.changed import image_states, serving_inputs
     from trimtab.images.engine import connect
     from trimtab.images.registry import remote_digest
 
@@ -35,6 +36,7 @@ def changed(*, everything: bool, matrix: bool, catalogue: Path | None, as_json: 
         project.root,
         project.catalogue,
         digest_of=lambda reference: remote_digest(connect(), reference),
+        serving=(lambda name: serving_inputs(connect(), project.catalogue.project, name)) if serving else None,
         everything=everything,
     )
     console = Console(as_json=as_json)

@@ -9,6 +9,7 @@ import pytest
 from tests.support.catalogues import catalogue
 from trimtab.errors import ProgramError, UsageError
 from trimtab.images.changed import image_states
+from trimtab.images.inputs import service_inputs
 
 TERNS = {
     "port": 9002,
@@ -63,6 +64,14 @@ def test_a_registry_that_does_not_tell_has_everything_built(root: Path) -> None:
 
     states = image_states(root, HARBOUR, digest_of=refuse)
     assert {state.why for state in states} == {"the registry does not tell: denied"}
+
+
+def test_a_service_that_serves_something_else_is_deployed_again_though_the_registry_holds_its_image(root: Path) -> None:
+    inputs = service_inputs(root, HARBOUR, "gulls", "cpu")
+    states = image_states(
+        root, HARBOUR, digest_of=lambda _: "sha256:1", serving=lambda name: inputs if name == "gulls" else "older"
+    )
+    assert [(s.service, s.variant, s.why) for s in states if s.changed] == [("terns", "cpu", "not what serves here")]
 
 
 def test_everything_is_built_where_that_is_asked_for_and_nobody_is_asked(root: Path) -> None:
