@@ -488,6 +488,16 @@ def test_it_runs_on_the_pythons_that_it_promises(version: str, root: Path, job: 
     assert "warning" not in ended.stderr.lower()
 
 
+def test_it_runs_from_a_pipe(root: Path, job: Path) -> None:
+    argv = [sys.executable, "-", "--root", root, "--need", TOO_MUCH]
+    with PROGRAM.open() as program:
+        ended = subprocess.run(
+            argv, stdin=program, cwd=job, env=job_environment(job), capture_output=True, text=True, check=False
+        )
+    assert ended.returncode == 6, ended.stderr
+    assert not (root / SWIFT).exists()
+
+
 def test_it_needs_nothing_but_the_standard_library() -> None:
     done = subprocess.run([sys.executable, "-I", "-S", PROGRAM, "--help"], capture_output=True, text=True, check=True)
     assert "--need SIZE" in done.stdout
