@@ -15,7 +15,8 @@ LABEL_INPUTS: Final = "org.trimtab.inputs"
 BASE_SERVICE: Final = "base"
 """The name that stands in a service's place in the tag and the label of the image that all services stand on."""
 
-INDEX_VARIABLES: Final = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "TORCH_INDEX_URL")
+INDEX_VARIABLES: Final = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
+TORCH_INDEX_VARIABLE: Final = "TORCH_INDEX_URL"
 _PASSED_OVER: Final = frozenset({"__pycache__", ".pytest_cache"})
 
 

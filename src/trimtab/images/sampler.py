@@ -16,6 +16,7 @@ from trimtab.disk.meter import used_bytes
 _PERIOD_S: Final = 0.1
 _BEGINS: Final = re.compile(r"#(?P<number>\d+) (?P<name>\[(?!internal).+|exporting to image)")
 _ENDS: Final = re.compile(r"#(?P<number>\d+) (DONE|CACHED|ERROR|CANCELED)")
+_OPTIONS: Final = re.compile(r"--\w+=\S+\s+")  # of RUN and COPY: what is mounted says less than what is run
 _SHOWN_CHARACTERS: Final = 160
 
 
@@ -64,7 +65,7 @@ class Sampler:
             if (ends := _ENDS.match(line)) is not None:
                 self._layers.pop(ends["number"], None)
             elif (begins := _BEGINS.match(line)) is not None:
-                self._layers[begins["number"]] = begins["name"][:_SHOWN_CHARACTERS]
+                self._layers[begins["number"]] = _OPTIONS.sub("", begins["name"])[:_SHOWN_CHARACTERS]
                 return self._layers[begins["number"]]
         return None
 

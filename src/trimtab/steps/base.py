@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from trimtab.catalogue import Catalogue
 from trimtab.errors import UsageError
 from trimtab.executor import Result, Say
-from trimtab.images.build import BASE_SERVICE, INDEX_VARIABLES, ImageBuild, image_tag
+from trimtab.images.build import BASE_SERVICE, INDEX_VARIABLES, TORCH_INDEX_VARIABLE, ImageBuild, image_tag
 from trimtab.images.builder import accept, candidate, present, stamps, standing
 from trimtab.images.engine import connect, connect_or_none, image_or_none, size_over_base
 from trimtab.images.estimate import Declared, image_cost
@@ -84,7 +84,7 @@ class BaseHandler:
             base_image=self._project.catalogue.base_image,
             inputs=base_inputs(self._project.root, self._project.catalogue, action.variant),
             arguments=(("VARIANT", action.variant), *stamps(self._project, below)),
-            secrets=present(INDEX_VARIABLES),
+            secrets=present((*INDEX_VARIABLES, TORCH_INDEX_VARIABLE)),
         )
         hint = f"mend {CONTEXT}/{BASE_DOCKERFILE} or the lock; the base before it was not touched"
         with candidate(client, self._runner, build, hint=hint, say=say) as made:

@@ -48,6 +48,10 @@ def test_what_the_builder_does_for_itself_is_no_layer(tmp_path: Path) -> None:
     sampler = Sampler(tmp_path)
     assert sampler.hear("#1 [internal] load build definition from Dockerfile") is None
     assert sampler.hear("#9 exporting to image") == "exporting to image"
+    assert (
+        sampler.hear("#8 [2/2] RUN --mount=type=bind,from=recipe,target=/r     python /r/x.py")
+        == "[2/2] RUN python /r/x.py"
+    )
     assert sampler.hear("#9 0.123 some output of it") is None
 
 
