@@ -22,10 +22,10 @@ from trimtab.emulation.modal.attempt import (
     LogStream,
     entry_environment,
 )
-from trimtab.emulation.modal.client_packages import DEPENDENCIES, PKG, lay_out_client
+from trimtab.emulation.modal.client_packages import PKG, lay_out_client
 from trimtab.emulation.modal.limits_here import Share, share_of
 from trimtab.emulation.modal.loopback import Loopback
-from trimtab.emulation.modal.place import ARGUMENTS_PATH, AttemptPlace, Bind, Views, remove_place
+from trimtab.emulation.modal.place import ARGUMENTS_PATH, AttemptPlace, Bind, Views, client_binds, remove_place
 from trimtab.errors import ProgramError
 from trimtab.images.engine import connect
 
@@ -76,7 +76,9 @@ class DockerRunner:
             client = await asyncio.to_thread(connect)
             image = self._images.reference(spec.image)
             packages = await asyncio.to_thread(lay_out_client, self._client_root)
-            container = await asyncio.to_thread(self._create, client, spec, image, share, (*binds, *_client(packages)))
+            container = await asyncio.to_thread(
+                self._create, client, spec, image, share, (*binds, *client_binds(packages))
+            )
             attempt = DockerAttempt(client, container, place, log, asyncio.get_running_loop())
             await attempt.begin(spec)
         except BaseException:
@@ -262,13 +264,6 @@ def create_arguments(
         "security_opt": ["no-new-privileges"],
         **share.engine_arguments(),
     }
-
-
-def _client(packages: Path) -> tuple[Bind, ...]:
-    return (
-        Bind(source=packages / "pkg", path=PKG, read_only=True),
-        Bind(source=packages / "deps", path=DEPENDENCIES, read_only=True),
-    )
 
 
 def _archive(spec: AttemptSpec) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,8 @@ BIND: Final = 4096
 RECURSIVE: Final = 16384
 PRIVATE: Final = 1 << 18
 _DETACH: Final = 2  # umount2: gone from the tree now, closed when its last user is
+_SET_PARENT_DEATH_SIGNAL: Final = 1
+_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}  # asm/unistd.h: the C library has no function for it
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -47,4 +50,19 @@ def unshare(flags: int) -> None:
 def enter(descriptor: int, kind: int) -> None:
     """Put this thread into another process's namespace, named by an open /proc/PID/ns file. Raises OSError."""
     if _libc.setns(descriptor, kind) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def change_root(root: Path) -> None:
+    """Make a mounted folder this process's root, and let go of the one before. Raises OSError."""
+    os.chdir(root)
+    if _libc.syscall(_PIVOT_ROOT[os.uname().machine], b".", b".") != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(root))
+    unmount(Path())
+    os.chdir("/")
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when the one that forked it ends. Raises OSError."""
+    if _libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

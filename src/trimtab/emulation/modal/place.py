@@ -11,6 +11,7 @@ from typing import Protocol
 
 from trimtab.emulation.modal.attempt import AttemptSpec
 from trimtab.emulation.modal.bucket_mount import mount_bucket, unmount_bucket
+from trimtab.emulation.modal.client_packages import DEPENDENCIES, PKG
 from trimtab.errors import UsageError
 
 ARGUMENTS_PATH = "/__modal/arguments.bin"
@@ -23,6 +24,14 @@ class Bind:
     source: Path
     path: str
     read_only: bool
+
+
+def client_binds(packages: Path) -> tuple[Bind, ...]:
+    """Return where the client's packages appear."""
+    return (
+        Bind(source=packages / "pkg", path=PKG, read_only=True),
+        Bind(source=packages / "deps", path=DEPENDENCIES, read_only=True),
+    )
 
 
 class Views(Protocol):
