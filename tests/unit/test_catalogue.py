@@ -402,6 +402,12 @@ def test_what_aws_or_github_would_refuse_is_refused_here_first(changes: dict[str
     assert problem in found
 
 
+@pytest.mark.parametrize("name", ["base", "front"])
+def test_a_service_may_not_have_the_name_of_a_shared_image(name: str) -> None:
+    (found,) = problems_of(text(services={name: plain()["services"]["gulls"]}))
+    assert f"services.{name}: is the name of an image that all services share" in found
+
+
 def test_the_cloud_side_may_be_said_in_full() -> None:
     loaded = catalogue(
         bucket__kms_key=KEY % "eu-north-1",

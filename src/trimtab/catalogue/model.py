@@ -26,6 +26,7 @@ from trimtab.catalogue.section import FROZEN, Section
 from trimtab.units import MIB
 
 STACKS: Final[tuple[str, ...]] = ("dev", "prod")
+SHARED_IMAGES: Final = frozenset({"base", "front"})
 MODAL_HOST: Final = "oidc.modal.com"
 GITHUB_HOST: Final = "token.actions.githubusercontent.com"
 
@@ -142,6 +143,8 @@ def cross_problems(catalogue: Catalogue) -> Iterator[tuple[tuple[str, ...], str]
         if service.port in ports:
             yield ("services", name, "port"), f"{service.port} is already the port of {ports[service.port]}"
         ports.setdefault(service.port, name)
+        if name in SHARED_IMAGES:
+            yield ("services", name), "is the name of an image that all services share: choose another one"
     yield from _overlaps(catalogue)
     yield from _bucket_problems(catalogue)
     yield from lifecycle_problems(catalogue)
