@@ -1,7 +1,7 @@
 """The summary of what was done since a moment, from the ledger: Markdown for the page of a workflow's run. Pure.
 
 One table, and one chart of the disk as GitHub draws it (Mermaid): the bars are what was measured, the line what was
-planned. A step's height is what the steps before it left on the disk, and its own peak on top.
+planned. A step's height is what the steps before it really left on the disk, and its own peak on top.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ def summary(entries: Sequence[Entry], *, disk_budget_bytes: int) -> str:
         return "## What was done\n\nNothing was run.\n"
     failed = sum(entry.outcome == "failed" for entry in entries)
     head = f"**{failed} of {len(entries)} steps failed.**\n\n" if failed else ""
-    return f"## What was done\n\n{head}{_table(entries, disk_budget_bytes)}\n{_chart(entries)}"
+    shown = [entry for entry in entries if entry.outcome != "already done"]
+    idle = len(entries) - len(shown)
+    table = f"{_table(shown, disk_budget_bytes)}\n" if shown else ""
+    tail = f"{idle} of {len(entries)} steps had nothing to do.\n" if idle else ""
+    return f"## What was done\n\n{head}{table}{tail}{_chart(shown)}"
 
 
 def _table(entries: Sequence[Entry], disk_budget_bytes: int) -> str:
@@ -36,7 +40,7 @@ def _table(entries: Sequence[Entry], disk_budget_bytes: int) -> str:
         "| # | step | outcome | disk peak | of the budget | time | predicted |",
         "|--:|---|---|--:|---|--:|---|",
     ]
-    for number, (entry, height) in enumerate(zip(entries, _heights(entries, planned=False), strict=True), start=1):
+    for number, (entry, height) in enumerate(zip(entries, _heights(entries), strict=True), start=1):
         predicted = f"{format_size(entry.predicted.peak_bytes)}, {format_duration(entry.predicted.wall_s)}"
         measured = entry.measured
         rows.append(
@@ -74,7 +78,7 @@ def _chart(entries: Sequence[Entry]) -> str:
     if len(shown) < 2:
         return ""
     entries = [entry for _, entry in shown]
-    measured = [max(0, round(height / MIB)) for height in _heights(entries, planned=False)]
+    measured = [max(0, round(height / MIB)) for height in _heights(entries)]
     planned = [max(0, round(height / MIB)) for height in _heights(entries, planned=True)]
     return "\n".join(
         (
@@ -92,13 +96,12 @@ def _chart(entries: Sequence[Entry]) -> str:
     )
 
 
-def _heights(entries: Sequence[Entry], *, planned: bool) -> list[float]:
+def _heights(entries: Sequence[Entry], *, planned: bool = False) -> list[float]:
     """Return for each step the disk above the start at its peak: what stood before it, and what it takes."""
     heights: list[float] = []
     kept = 0
     for entry in entries:
         cost = entry.predicted if planned else entry.measured
         heights.append(kept + (0 if cost is None else cost.peak_bytes))
-        if entry.measured is not None and cost is not None:
-            kept += cost.kept_bytes
+        kept += 0 if entry.measured is None else entry.measured.kept_bytes
     return heights

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def entry(
 def test_a_step_stands_on_what_those_before_it_left() -> None:
     made = summary([entry("base:cpu", peak=150, kept=100), entry("image:gulls:cpu", peak=50)], disk_budget_bytes=GIB)
     assert "bar [150, 150]" in made
-    assert "line [300, 500]" in made
+    assert "line [300, 400]" in made
     assert 'x-axis "step" [1, 2]' in made
     assert "| 2 | `image:gulls:cpu` | done | 50.0 MiB | `██░░░░░░░░░░` 15% | 12 s | 300.0 MiB, 30 s |" in made
 
@@ -46,10 +47,17 @@ def test_a_failure_is_told_first_and_its_text_breaks_no_table() -> None:
     assert r"**failed**: a\|b \<img\> \*c\*" in made
 
 
-def test_what_was_already_done_took_nothing() -> None:
+def test_what_was_already_done_is_only_counted() -> None:
     made = summary([entry("engine", outcome="already done"), entry("b", peak=1)], disk_budget_bytes=GIB)
-    assert "| 1 | `engine` | already done |  |  |  |" in made
+    assert "`engine`" not in made
+    assert "| 1 | `b` |" in made
+    assert "1 of 2 steps had nothing to do." in made
     assert "mermaid" not in made
+
+
+def test_a_step_that_was_skipped_took_nothing_and_is_shown() -> None:
+    skipped = replace(entry("push:gulls:cpu"), outcome="skipped", measured=None)
+    assert "| 1 | `push:gulls:cpu` | skipped |  |  |  |" in summary([skipped], disk_budget_bytes=GIB)
 
 
 def test_more_than_the_budget_fills_the_bar_and_no_more() -> None:
