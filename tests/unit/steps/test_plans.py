@@ -78,10 +78,10 @@ def test_what_is_declared_of_images_and_models_replaces_their_budgets() -> None:
     assert by_name["serve:gulls:cpu"].predicted.kept_bytes == image_cost(20 * MIB).kept_bytes
 
 
-def test_images_and_releases_are_written_into_the_engine_and_the_rest_into_the_state() -> None:
+def test_images_releases_and_trainings_are_written_into_the_engine_and_the_rest_into_the_state() -> None:
     disks = {step.name: step.disk for step in local_plan(catalogue(), {}).steps}
     assert [name for name, disk in disks.items() if disk == "engine"] == [
-        "front", "base:cpu", "image:gulls:cpu", "serve:gulls:cpu",
+        "front", "base:cpu", "image:gulls:cpu", "serve:gulls:cpu", "train:tides",
     ]  # fmt: skip
 
 
