@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +37,19 @@ def test_the_file_runs_unchanged_with_its_output_in_the_terminal(plane: ModalPla
     assert "plain got 12" in output
     assert "plain: 144" in output
     assert "App completed" in output
+
+
+def test_a_client_of_the_minor_version_before_runs_the_same_file(plane: ModalPlane, tmp_path: Path) -> None:
+    uv = Path(sys.executable).with_name("uv")
+    python = tmp_path / "venv" / "bin" / "python"
+    for words in (("venv", "-p", sys.executable, tmp_path / "venv"), ("pip", "install", "-p", python, "modal==1.5.5")):
+        done = subprocess.run((uv, "-q", *words), capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"the client 1.5.5 cannot be had here: {done.stderr.strip()[-200:]}")
+    argv = (python, "-m", "modal", "run", APP)
+    older = subprocess.run(argv, env=plane.environment(), capture_output=True, text=True, timeout=120, check=False)
+    assert older.returncode == 0, older.stderr
+    assert "plain: 144" in older.stdout
 
 
 def test_a_function_returns_its_result(plane: ModalPlane) -> None:
