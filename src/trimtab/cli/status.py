@@ -31,18 +31,21 @@ def status(*, catalogue: Path | None, as_json: bool) -> None:
 @CATALOGUE
 @JSON
 def down(*, catalogue: Path | None, as_json: bool) -> None:
-    """Stop the services and the embedded AWS that were started here.
+    """Stop the services, the embedded Modal and the embedded AWS that were started here.
 
     Images, caches, checkpoints and the ledger stay, so that `trimtab local` soon stands again; the embedded AWS keeps
     its objects in memory only, so those are published anew then. The Docker engine is left running.
     """
     from trimtab.emulation import aws
+    from trimtab.emulation.modal import control
     from trimtab.images.container import stop_all
     from trimtab.images.engine import connect_or_none
 
     project = find_project(catalogue)
     client = connect_or_none()
     stopped = [*stop_all(client, project.catalogue.project)] if client is not None else []
+    if control.stop(project.state / "modal"):
+        stopped.append("the embedded Modal")
     if aws.stop(project.state / "aws"):
         stopped.append("the embedded AWS")
     console = Console(as_json=as_json)
@@ -52,6 +55,7 @@ def down(*, catalogue: Path | None, as_json: bool) -> None:
 
 def _status(project: Project) -> list[tuple[str, str, str, str]]:
     from trimtab.emulation import aws
+    from trimtab.emulation.modal import control
     from trimtab.images.engine import connect_or_none
     from trimtab.storage.runs import list_runs
 
@@ -61,6 +65,8 @@ def _status(project: Project) -> list[tuple[str, str, str, str]]:
     running = aws.status(project.state / "aws")
     state, endpoint = ("not running", "-") if running is None else ("running", running.endpoint_url)
     rows.append(("embedded AWS", state, endpoint, "-"))
+    plane = control.status(project.state / "modal")
+    rows.append(("embedded Modal", *(("not running", "-") if plane is None else ("running", plane.server_url)), "-"))
     rows += [_service_row(project, client, name) for name in project.catalogue.services]
     for record in list_runs(project.state / "results").records[:1]:
         rows.append((f"newest run of {record.job}", str(record.outcome), record.run_directory, "-"))
