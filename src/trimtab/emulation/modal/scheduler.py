@@ -8,6 +8,7 @@ in `State`; here are only ids. Touches the state, the runner and the log; all on
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import secrets
 import time
@@ -30,6 +31,8 @@ from trimtab.emulation.modal.bell import Bell
 from trimtab.emulation.modal.settings import PlaneSettings
 from trimtab.emulation.modal.state import Function, State, new_id
 from trimtab.errors import TrimtabError
+
+_log: Final = logging.getLogger(__name__)
 
 _DEFAULT_TIMEOUT_S: Final = 300
 _DEFAULT_IDLE_S: Final = 60
@@ -338,6 +341,11 @@ class Scheduler:
             ending = error.what
             self._journal.write(task, LogStream.SYSTEM, f"error: {error}\n")
             task.init_result = task.init_result or _failure(f"{error.what}: {error.why}")
+            self._bury(task, AttemptEnd(exit_code=None, signal=None), ending)
+        except Exception as error:  # noqa: BLE001 - a call must not wait for ever for what a fault of ours ended
+            _log.exception("the attempt %s failed", task.id)
+            ending = f"the embedded Modal failed: {error!r}"
+            task.init_result = task.init_result or _failure(ending)
             self._bury(task, AttemptEnd(exit_code=None, signal=None), ending)
         finally:
             self._state.end_task(task.id, ending or "the plane failed")
