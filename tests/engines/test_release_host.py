@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,14 @@ import pytest
 from tests.support.catalogues import catalogue, plain, text
 from tests.support.commands import environment, trimtab
 from tests.support.engine import SERVICE, free_port, tidied_up, unused_project
+from tests.support.registry import registry
 from tests.support.releases import PICTURE, build_front, build_mode
 from tests.support.vm import HOST, Vm, virtual_machine
 from trimtab.errors import HealthError, ProgramError, UsageError
-from trimtab.images.build import LABEL_PROJECT
+from trimtab.images.build import LABEL_INPUTS, LABEL_PROJECT
 from trimtab.images.golden import HttpDoor
 from trimtab.images.host import engine_of, require_host
+from trimtab.images.registry import push, remote_reference
 from trimtab.process import ProcessRunner
 from trimtab.project import Project
 from trimtab.steps.service import Serve, ServiceHandler
@@ -94,7 +96,7 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vm]:
 def images(engine: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     folder = tmp_path_factory.mktemp("images")
     with tidied_up(engine, unused_project()) as project:
-        yield {mode: build_mode(project, mode, folder / mode) for mode in ("good", "better", "wrong")}
+        yield {mode: build_mode(project, mode, folder / mode) for mode in ("good", "better", "wrong", "pushed")}
 
 
 @pytest.fixture
@@ -167,6 +169,27 @@ def test_a_rollback_there_needs_neither_a_registry_nor_our_images(coast: Coast, 
     listed = trimtab("images", "releases", SERVICE, "--host", HOST, "--json", cwd=root, env=env)
     states = [(release["number"], release["state"]) for release in listed.document["releases"]]
     assert states == [(3, "live"), (2, "withdrawn"), (1, "healthy")]
+
+
+def test_an_image_comes_from_the_registry_by_its_digest_and_goes_back_without_it(
+    coast: Coast, images: dict[str, str], tmp_path: Path
+) -> None:
+    with registry(tmp_path / "registry") as running:
+        known = coast.project.catalogue.registry.model_copy(update={"kind": "plain", "address": running.address})
+        project = replace(coast.project, catalogue=coast.project.catalogue.model_copy(update={"registry": known}))
+        pushing = replace(coast, project=project)
+        image = coast.here.images.get(images["pushed"])
+        inputs = image.labels.get(LABEL_INPUTS, "")
+        reference = push(coast.here, image, remote_reference(project.catalogue, SERVICE, "cpu", inputs))
+        result, said = pushing.deploy(images["pushed"])
+        assert result["reference"] == reference
+        assert f"pulled {reference}" in said
+    coast.deploy(images["better"])
+    env = environment(TRIMTAB_STATE=str(coast.project.state), **coast.vm.environment)
+    words = ("images", "rollback", SERVICE, "--to", reference, "--host", HOST)
+    ended = trimtab(*words, cwd=coast.project.root, env=env)
+    assert ended.code == 0, ended.err
+    assert coast.served() == "pushed"
 
 
 def test_a_host_whose_key_is_not_known_is_refused_and_not_remembered(coast: Coast, images: dict[str, str]) -> None:

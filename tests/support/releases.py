@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.catalogues import catalogue
 from tests.support.engine import BASE_IMAGE, ROOT, SERVICE
-from trimtab.images.build import LABEL_PROJECT, LABEL_SERVICE
+from trimtab.images.build import LABEL_INPUTS, LABEL_PROJECT, LABEL_SERVICE
 from trimtab.images.container import ContainerSpec
 from trimtab.images.front import Front, FrontSpec, ensure_front, front_build_argv, front_or_none, front_tag
 from trimtab.images.golden import GoldenAnswer, HttpDoor
@@ -50,6 +50,7 @@ def build_mode(project: str, mode: str, folder: Path) -> str:
     argv = (
         "docker", "buildx", "build", "--builder", "default", "--load", "--provenance", "false", "--quiet",
         "--label", f"{LABEL_PROJECT}={project}", "--label", f"{LABEL_SERVICE}={SERVICE}",
+        "--label", f"{LABEL_INPUTS}={mode}",
         "--tag", f"{project}/{SERVICE}:{mode}",
         str(folder),
     )  # fmt: skip

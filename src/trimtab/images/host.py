@@ -127,14 +127,17 @@ def engine_errors(host: str | None) -> Iterator[None]:
         ) from error
 
 
-def ensure_image(here: DockerClient, there: DockerClient, image: Image, *, host: str | None, say: Say) -> str:
+def ensure_image(
+    here: DockerClient, there: DockerClient, image: Image, *, host: str | None, references: tuple[str, ...], say: Say
+) -> str:
     """Have an image on a host, by its digest, and return its id there.
 
-    Nothing travels when it is there already. It is pulled by digest from the registry that has it, else streamed.
+    Nothing travels when it is there already. It is pulled from the registry that has it by one of its `references`
+    (REPOSITORY@sha256:...), else streamed.
     """
     if host is None or image_or_none(there, str(image.id)) is not None:
         return str(image.id)
-    for reference in image.attrs["RepoDigests"]:
+    for reference in references:
         if (found := pulled_or_none(there, reference, say=say)) is not None:
             return found
     return _streamed(here, there, image, host=host, say=say)

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from trimtab.catalogue import Service
 from trimtab.errors import HealthError, ProgramError, UsageError
 from trimtab.executor import Result, Say
-from trimtab.images.build import image_tag
+from trimtab.images.build import LABEL_INPUTS, image_tag
 from trimtab.images.container import ContainerSpec, is_running, limits_environment, port_is_taken, releases_of
 from trimtab.images.engine import connect, connect_or_none, image_or_none
 from trimtab.images.front import Front, FrontSpec, ensure_front, front_or_none, front_tag
 from trimtab.images.golden import GoldenAnswer, HttpDoor, ask_golden, wait_until_healthy
 from trimtab.images.host import engine_of, ensure_image, require_host, require_reachable
 from trimtab.images.record import Release
+from trimtab.images.registry import remote_digest, remote_reference
 from trimtab.images.release import Gate, bring_live
 from trimtab.images.volume import Models, ensure_models
 from trimtab.images.weights import fetch_weights, manifest_path, read_weights
@@ -118,11 +119,12 @@ class ServiceHandler:
             image = here.images.get(self._tag(action))
             models = self._models(action)
             fetch_weights(models.weights, self._bucket.operator(), self._bucket.name, models.folder, say=say)
-            image_id = ensure_image(here, there, image, host=action.host, say=say)
+            references = self._references(action, here, image)
+            image_id = ensure_image(here, there, image, host=action.host, references=references, say=say)
             front = self._front(action, here, there, say)
             proven = front.record_at_once().proven_models
             ensure_models(there, models, image=image_id, proven=proven, say=say)
-            return self.bring_live(action, there, front, self._wanted(action, image, image_id), say)
+            return self.bring_live(action, there, front, self._wanted(action, image, image_id, references), say)
 
     def bring_live(
         self, action: Serve, there: DockerClient, front: Front, wanted: Release, say: Say, *, withdraw: bool = False
@@ -155,7 +157,7 @@ class ServiceHandler:
                 why=f"{front_tag(project)} is not on this engine",
                 remedy="`trimtab images deploy` and `trimtab local` build it first",
             )
-        image_id = ensure_image(here, there, image, host=action.host, say=say)
+        image_id = ensure_image(here, there, image, host=action.host, references=(), say=say)
         spec = FrontSpec(project=project, service=action.service, image=image_id, port=service.port)
         return ensure_front(there, spec, say=say)
 
@@ -174,7 +176,22 @@ class ServiceHandler:
             folder=self._project.state / "models",
         )
 
-    def _wanted(self, action: Serve, image: Image, image_id: str | None = None) -> Release:
+    def _references(self, action: Serve, here: DockerClient, image: Image) -> tuple[str, ...]:
+        """Return the names by which a registry holds an image, by digest. It is asked for a release to a host only."""
+        known = tuple(str(reference) for reference in image.attrs["RepoDigests"])
+        if known or action.host is None:
+            return known
+        try:
+            inputs = image.labels.get(LABEL_INPUTS, "")
+            name = remote_reference(self._project.catalogue, action.service, action.variant, inputs)
+            digest = remote_digest(here, name)
+        except (UsageError, ProgramError):  # there is no registry, or it does not answer: the image is streamed
+            return ()
+        return (f"{name.rpartition(':')[0]}@{digest}",) if digest else ()
+
+    def _wanted(
+        self, action: Serve, image: Image, image_id: str | None = None, references: tuple[str, ...] = ()
+    ) -> Release:
         """Return the release that the catalogue and the current image ask for, without a number.
 
         `image_id` is the image's id on the host, where that differs.
@@ -183,7 +200,7 @@ class ServiceHandler:
         return Release(
             number=0,
             digest=digest,
-            reference=next(iter(image.attrs["RepoDigests"]), ""),
+            reference=next(iter(references), ""),
             variant=action.variant,
             commit=image.labels.get("org.opencontainers.image.revision") or current_commit(self._project.root),
             models=models.sha256,
