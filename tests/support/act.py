@@ -138,9 +138,9 @@ class Checkout:
             *words,
             *options,
         )  # fmt: skip
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "TRIMTAB_"))
-        }
+        # Of a workflow that the suite itself may run in nothing comes along.
+        outer = ("ACTIONS_", "GITHUB_", "RUNNER_", "TRIMTAB_")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
         done = subprocess.run(argv, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
         lines = tuple(json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
         return Run(code=done.returncode, lines=lines, errors=done.stderr)
