@@ -8,7 +8,7 @@ from pathlib import Path
 from trimtab.errors import UsageError
 from trimtab.executor import Result, Say
 from trimtab.images.build import LABEL_INPUTS, inputs_digest
-from trimtab.images.engine import connect, connect_or_none, image_or_none, size_over_base
+from trimtab.images.engine import build_cache_as_before, connect, connect_or_none, image_or_none, size_over_base
 from trimtab.images.front import front_build_argv, front_tag
 from trimtab.plan import Cost, Step
 from trimtab.process import Command, Runner
@@ -70,7 +70,8 @@ class FrontHandler:
             context=self._context,
         )
         hint = "it installs HAProxy from Debian: see that containers reach a mirror; the front before it still stands"
-        self._runner.run(Command(argv=argv, hint=hint))
+        with build_cache_as_before(client):
+            self._runner.run(Command(argv=argv, hint=hint))
         image = client.images.get(self._tag)
         return {"image": self._tag, "id": image.id, "over_base_bytes": size_over_base(image, base)}
 
