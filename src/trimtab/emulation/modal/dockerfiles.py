@@ -109,7 +109,7 @@ def digest_of(image: ImageDefinition, *, base_image: str) -> str:
     """Return what tells whether an image has to be built again: commands, base, context by content, arguments."""
     recipe = recipe_of(image, base_image=base_image)
     digest = hashlib.sha256()
-    parts: list[str] = [recipe.base or "", *recipe.commands]
+    parts: list[str] = [recipe.base or "", recipe.python or "", *recipe.commands]
     parts += [f"{name}={value}" for name, value in sorted(image.build_args.items())]
     parts += sorted(image.environment)
     if image.base is not None:
