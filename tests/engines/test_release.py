@@ -250,7 +250,7 @@ def in_a_process(harbour: Harbour, mode: str) -> subprocess.Popen[str]:
     return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("moment", ["waiting", "traffic", "anywhere", "anywhere again"])
+@pytest.mark.parametrize("moment", ["waiting", "traffic", "anywhere"])
 def test_a_release_that_is_killed_leaves_one_serving_and_the_next_run_mends(harbour: Harbour, moment: str) -> None:
     chance = random.Random(moment)  # noqa: S311 - nothing secret: a moment
     with load_on(harbour) as load:
