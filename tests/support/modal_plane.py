@@ -115,8 +115,8 @@ class ModalPlane:
 def embedded_modal(folder: Path, *, aws_state_dir: Path | None = None, **settings: Any) -> Iterator[ModalPlane]:
     """Run a plane in a folder, and stop it at the end."""
     made = PlaneSettings(
-        workspace=WORKSPACE,
-        environment=ENVIRONMENT,
+        workspace=settings.pop("workspace", WORKSPACE),
+        environment=settings.pop("environment", ENVIRONMENT),
         runner=settings.pop("runner", "auto"),
         base_image=BASE_IMAGE,
         aws_state_dir="" if aws_state_dir is None else str(aws_state_dir),
