@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -25,14 +26,18 @@ PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 """The only version of Python that the laid-out packages are for: some hold compiled modules."""
 
 _CLIENT: Final = ("modal", "synchronicity")
+_LAYING_OUT: Final = threading.Lock()
 _SITECUSTOMIZE: Final = f"import sys; sys.path.append({DEPENDENCIES!r})\n"
 
 
 def lay_out_client(root: Path) -> Path:
     """Return a folder with `pkg` and `deps`, made once for each version of the client. Raises ToolMissingError."""
     folder = root / f"{importlib.metadata.version('modal')}-{PYTHON}"
-    if folder.is_dir():
-        return folder
+    with _LAYING_OUT:  # the first containers of a plane start side by side, in threads of one process
+        return folder if folder.is_dir() else _lay_out(folder)
+
+
+def _lay_out(folder: Path) -> Path:
     new = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(new, ignore_errors=True)
     for name in _CLIENT:

@@ -164,7 +164,7 @@ def status(state_dir: Path) -> RunningPlane | None:
         port=plane["port"],
         web_port=plane["web_port"],
         runner=plane["runner"],
-        environment_name=plane["environment"],
+        environment_name=plane.get("environment", ""),  # a plane that an older Trimtab started can be stopped
         token_id=token["token_id"],
         token_secret=Secret(token["token_secret"]),
     )
