@@ -115,6 +115,8 @@ def body_of(picture: bytes) -> bytes:
 def main() -> None:
     """Measure, and print a table or a JSON document; exit with 1 when any request failed."""
     sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+    import psutil
+
     from tests.support import serving
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -133,9 +135,11 @@ def main() -> None:
             serving.running_service(serving.manifest_path(name), models, Path(scratch)) as service,
         ):
             asyncio.run(run(service.port, golden.post, bodies, requests=50, clients=options.clients))
+            before_s = psutil.Process(service.process.pid).cpu_times()
             outcome = asyncio.run(
                 run(service.port, golden.post, bodies, requests=options.requests, clients=options.clients)
             )
+            after_s = psutil.Process(service.process.pid).cpu_times()
             peak_bytes = service.peak_memory_bytes()
         measured[name] = {
             "route": golden.post,
@@ -144,6 +148,9 @@ def main() -> None:
             "errors": outcome.errors,
             "per_second": round(outcome.statuses[200] / outcome.wall_s, 1),
             **{f"p{share}_ms": round(outcome.quantile_ms(share / 100)) for share in (50, 95, 99)},
+            "processor_ms_each": round(
+                1000 * (after_s.user + after_s.system - before_s.user - before_s.system) / outcome.statuses[200], 1
+            ),
             "peak_mib": round(peak_bytes / 2**20),
         }
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
