@@ -30,8 +30,6 @@ RESULTS: Final = "/results"
 DATA: Final = "/data"
 PYTHON: Final = "3.11"
 _PIP: Final = "python -m pip install --no-cache-dir --no-deps --require-hashes --requirement"
-# Where torch's authors publish the CPU build, for networks whose index has none: as scripts/setup-venv has it.
-_TORCH_INDEX: Final = os.environ.get("TRIMTAB_TORCH_INDEX", "https://download.pytorch.org/whl/cpu")
 
 
 @contextmanager
@@ -108,7 +106,9 @@ class Desk:
         for name, lock in locks.items():
             image = image.add_local_file(lock, f"/requirements/{name}.lock", copy=True)
         torch = f"{_PIP} /requirements/torch.lock"
-        image = image.run_commands(f"{torch} || {torch} --index-url {_TORCH_INDEX}", f"{_PIP} /requirements/job.lock")
+        # Where torch's authors publish the CPU build, for networks whose index has none.
+        index = os.environ.get("TRIMTAB_TORCH_INDEX") or (self.root / "scripts" / "torch-index").read_text().strip()
+        image = image.run_commands(f"{torch} || {torch} --index-url {index}", f"{_PIP} /requirements/job.lock")
         return image.add_local_python_source("trimtab", "training")
 
     def check(self, *, action: str, job: str, wait: str) -> None:
