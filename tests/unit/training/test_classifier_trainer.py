@@ -13,9 +13,9 @@ from tests.support.training import same, small_config, small_folder
 from training.classifier.augmentation import augment
 from training.classifier.config import Augmentation, Config
 from training.classifier.network import SmallCnn
-from training.pictures.folder import ImageFolder, read_image_folder
 from training.classifier.trainer import Evaluation, Trainer
 from training.harness.config import load_config
+from training.pictures.folder import ImageFolder, read_image_folder
 from trimtab.errors import HealthError
 
 
