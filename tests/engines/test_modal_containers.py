@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def test_a_python_that_cannot_be_had_is_said(plane: ModalPlane) -> None:
 def test_an_image_is_built_as_it_was_sent_and_once(plane: ModalPlane) -> None:
     if plane.running.runner != "docker":
         pytest.skip("no image is built without an engine, which is said instead")
-    (plane.cwd / "chart.txt").write_text("here be dragons")
+    (plane.cwd / "chart.txt").write_text(f"here be dragons {uuid.uuid4()}")  # the engine remembers other suites' builds
     app = plane.cwd / "charted.py"
     app.write_text(
         "import modal\napp = modal.App('charted')\n"
