@@ -139,6 +139,10 @@ class Executor:
         """Return what carries out a step."""
         return self._handlers[type(step.action)]
 
+    def folder(self, step: Step) -> Path | None:
+        """Return where a step writes, None where that is not watched by itself."""
+        return self._watched.get(step.disk)
+
     @contextmanager
     def shown(self, step: Step, *, alone: bool) -> Iterator[Say]:
         """Show that a step runs: live where it is the only one, else line by line under its name."""
@@ -254,6 +258,7 @@ class _Run:
     def _step(self, step: Step) -> StepOutcome:
         """Run a step, or find it finished. Runs in a worker."""
         start = self._meter.sample()
+        folder = self._executor.folder(step)  # a neighbour's bytes on the other disk are not this step's
         handler = self._executor.handler(step)
         # What was seen before the first step ran still stands; what a step did may have changed it.
         has_run = any(outcome.outcome == "done" for outcome in tuple(self._outcomes.values()))
@@ -264,7 +269,7 @@ class _Run:
             with self._executor.shown(step, alone=self._plan.jobs == 1) as say:
                 result = handler.run(step.action, say)
         except BaseException as error:
-            measured = self._meter.cost_since(start)
+            measured = self._meter.cost_since(start, folder)
             failed = self._outcome(step, start, "failed", measured, {"error": f"{type(error).__name__}: {error}"})
             if (failure := full_disk(error, step) or error) is not error:
                 failure.__cause__ = error
@@ -272,7 +277,7 @@ class _Run:
                 return replace(failed, failure=failure)
             self._executor.ended(failed, self._run)
             raise
-        measured = _at_least(self._meter.cost_since(start), result.get("written_bytes", 0))
+        measured = _at_least(self._meter.cost_since(start, folder), result.get("written_bytes", 0))
         return self._outcome(step, start, "done", measured, result)
 
     def _end(self, step: Step, outcome: StepOutcome) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -22,11 +23,12 @@ _PERIOD_S: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Used disk and memory at one moment (`at_s` is monotonic time)."""
+    """Used disk, together and where each folder lies, and memory at one moment (`at_s` is monotonic time)."""
 
     at_s: float
     used_bytes: int
     memory_bytes: int
+    used_by_folder: Mapping[Path, int]
 
 
 def used_bytes(folders: tuple[Path, ...]) -> int:
@@ -77,17 +79,22 @@ class Meter:
 
     def sample(self) -> Sample:
         """Take one sample now."""
-        sample = Sample(time.monotonic(), used_bytes(self._folders), self._memory_bytes())
+        by_folder = {folder: used_bytes((folder,)) for folder in self._folders}
+        sample = Sample(time.monotonic(), used_bytes(self._folders), self._memory_bytes(), by_folder)
         self._samples.append(sample)
         return sample
 
-    def cost_since(self, start: Sample) -> Cost:
-        """Return what was taken from a sample until now."""
+    def cost_since(self, start: Sample, folder: Path | None = None) -> Cost:
+        """Return what was taken from a sample until now: everywhere, or where one of the folders lies."""
+
+        def used(sample: Sample) -> int:
+            return sample.used_bytes if folder is None else sample.used_by_folder[folder]
+
         end = self.sample()
         stretch = [sample for sample in self._samples if start.at_s <= sample.at_s <= end.at_s]
         return Cost(
-            peak_bytes=max(0, *(sample.used_bytes - start.used_bytes for sample in stretch)),
-            kept_bytes=max(0, end.used_bytes - start.used_bytes),
+            peak_bytes=max(0, *(used(sample) - used(start) for sample in stretch)),
+            kept_bytes=max(0, used(end) - used(start)),
             memory_bytes=max(sample.memory_bytes for sample in stretch),
             wall_s=end.at_s - start.at_s,
         )

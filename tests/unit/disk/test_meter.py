@@ -87,6 +87,15 @@ def test_a_cost_is_the_peak_what_remains_and_the_time(disk: Path) -> None:
     assert 0.5 <= cost.wall_s < 3
 
 
+def test_what_is_written_on_another_disk_is_not_counted_where_one_is_asked_for(disk: Path, tmp_path: Path) -> None:
+    with Meter((disk, tmp_path)) as meter:
+        start = meter.sample()
+        write(disk / "here", 5 * MIB)
+        write(tmp_path / "there", 50 * MIB)
+        assert meter.cost_since(start, disk).peak_bytes == 5 * MIB
+        assert meter.cost_since(start).peak_bytes > 5 * MIB
+
+
 def test_freeing_room_costs_nothing(disk: Path) -> None:
     write(disk / "old", 20 * MIB)
     with Meter((disk,)) as meter:
