@@ -28,7 +28,7 @@ TORCH_INDEX_VARIABLE = "TORCH_INDEX_URL"  # torch's CPU build is on an index of 
 # Fetched and unpacked one by one, as the staging folder is memory: the largest takes 1.7 GB there, all of them 5 GB.
 ALONE = re.compile(r"nvidia-|onnxruntime-gpu|torch")
 
-# What never runs in a service, by its place in site-packages: tests, headers, type stubs, archives, what only makes or
+# What never runs in a service, by its place in site-packages: tests, sources, type stubs, archives, what only makes or
 # converts models, and a second copy of onnxruntime for C programs (35 MB; the Python module holds its own).
 LEFT_OUT = (
     "bin",
@@ -39,6 +39,9 @@ LEFT_OUT = (
     "**/*.h",
     "**/*.hpp",
     "**/*.cuh",
+    "**/*.c",
+    "**/*.cpp",
+    "**/*.cu",
     "**/*.a",
     "**/*.lib",
     "**/*.cmake",

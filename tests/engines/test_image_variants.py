@@ -76,10 +76,24 @@ class Built:
 
     def run(self, image: str, *argv: str, **options: object) -> str:
         """Run a command in a new container as the service would run, and return what it printed."""
-        output: bytes = self.engine.containers.run(
-            image, list(argv), remove=True, read_only=True, network_mode="none", tmpfs={"/tmp": ""}, **options  # noqa: S108 - inside
-        )  # fmt: skip
-        return output.decode()
+        container = self.engine.containers.run(
+            image,
+            list(argv),
+            detach=True,
+            read_only=True,
+            network_mode="none",
+            tmpfs={"/tmp": ""},  # noqa: S108 - inside
+            **options,
+        )
+        try:
+            code = container.wait()["StatusCode"]
+            output = container.logs(
+                stdout=True, stderr=False
+            ).decode()  # after its end: what is followed may lack a part
+            assert code == 0, container.logs().decode()
+        finally:
+            container.remove(force=True)
+        return output
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
