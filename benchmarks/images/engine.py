@@ -147,6 +147,8 @@ def _running(engine: Engine, folder: Path) -> Iterator[None]:
         process.terminate()
         process.wait(timeout=60)
         log.close()
+        for namespace in (folder / "exec" / "netns").glob("*"):  # of a build that was cut off
+            subprocess.run(["umount", "--lazy", str(namespace)], check=False, capture_output=True)
 
 
 @contextlib.contextmanager
