@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from trimtab.errors import ProgramError
 from trimtab.executor import Say
 from trimtab.images.engine import connect_or_none
 from trimtab.process import Command, Runner
@@ -48,9 +49,10 @@ def modal_run_argv(project: Project, job: str, *, run_id: str, results: Path) ->
 
 
 def train_on_modal(project: Project, runner: Runner, job: str, *, run_id: str, results: Path, say: Say) -> None:
-    """Run it to its end. Raises ProgramError when `modal run` fails; what was committed stays on the Volume."""
+    """Run it to its end. Raises ProgramError when that is not reached; what was committed stays on the Volume."""
     from trimtab.emulation.modal import control
     from trimtab.emulation.modal.settings import PlaneSettings
+    from trimtab.storage.runs import read_run
 
     catalogue = project.catalogue
     settings = PlaneSettings(
@@ -62,6 +64,7 @@ def train_on_modal(project: Project, runner: Runner, job: str, *, run_id: str, r
     )
     plane = control.ensure_running(project.state / "modal", settings)
     say(f"modal run {APP}, on the embedded Modal at {plane.server_url}")
+    goes_on = "run the same command again: it goes on from the last commit"
     command = Command(
         argv=modal_run_argv(project, job, run_id=run_id, results=results),
         env={
@@ -71,6 +74,13 @@ def train_on_modal(project: Project, runner: Runner, job: str, *, run_id: str, r
             "COLUMNS": str(_SHOWN_CHARACTERS),
         },
         cwd=project.root,
-        hint="run the same command again: it goes on from the last commit; `modal app logs` has all that was said",
+        hint=f"{goes_on}; `modal app logs` has all that was said",
     )
     runner.run(command, on_line=lambda line: say(line[:_SHOWN_CHARACTERS]) if line.strip() else None)
+    record = read_run(results, run_id)
+    if record is None or record.outcome != "finished":
+        raise ProgramError(
+            f"modal run ended before {job} did",
+            why="it was interrupted, which the client ends well with, or its app was stopped",
+            remedy=goes_on,
+        )
