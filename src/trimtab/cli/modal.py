@@ -139,15 +139,19 @@ def status(*, catalogue: Path | None, as_json: bool) -> None:
     console.result({"running": True, **_where(plane), **record}, text=text)
 
 
-@modal.command(
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []}
-)
+@modal.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def run(*, words: tuple[str, ...]) -> None:
     """Run `modal run WORDS...` on the embedded Modal, which is started when need be and kept.
 
-    The words are modal's own (`trimtab modal run --detach app.py::train --epochs 3`). Where one of them is a flag
-    of deploy.sh (--train, --local, ...), put `--` before them.
+    The words are modal's own; without any, modal says which there are. Where one of them is a flag of deploy.sh
+    (--train, --local, ...), put `--` before them.
+
+    \b
+    Examples:
+      trimtab modal run app.py
+      trimtab modal run --detach app.py::train --epochs 3
+      trimtab modal run app.py::train --help
     """
     project = find_project()
     plane = _ensure_running(project)
