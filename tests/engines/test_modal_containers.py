@@ -12,6 +12,7 @@ import pytest
 from tests.support.harbour import BUCKET, DATA, Harbour, harbour
 from tests.support.modal_plane import ModalPlane, embedded_modal
 from trimtab.emulation.modal import bucket_mount, namespaces
+from trimtab.emulation.modal.images import LABEL
 from trimtab.images.engine import ENGINE_REMEDY, connect_or_none
 
 pytestmark = [
@@ -41,7 +42,18 @@ def plane(
     with embedded_modal(folder, aws_state_dir=stack.aws.state_dir, runner=request.param) as running:
         running.env.update(HARBOUR_ROLE=stack.role_arn, HARBOUR_BUCKET=BUCKET)
         running.cli("deploy", APPS / "harbour.py")
+        before = built_images()
         yield running
+    for image_id in built_images() - before:
+        engine = connect_or_none()
+        assert engine is not None
+        engine.images.remove(image_id, force=True)
+
+
+def built_images() -> set[str]:
+    engine = connect_or_none()
+    found = engine.images.list(filters={"label": LABEL}) if engine is not None else []
+    return {str(image.id) for image in found}
 
 
 def call(plane: ModalPlane, name: str, *words: str) -> object:
