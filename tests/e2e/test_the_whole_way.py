@@ -91,12 +91,17 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
     way = a_way(tmp_path_factory.mktemp("way"), "trimtab-e2e")
     yield way
     way.run("--down")
-    for name in (*way.catalogue.services, "base"):
-        subprocess.run(
-            ["docker", "image", "rm", "--force", f"{way.catalogue.project}/{name}:cpu"],
-            capture_output=True,
-            check=False,
-        )
+    _take_away("image", f"label=org.trimtab.project={way.catalogue.project}")
+    _take_away("volume", f"name={way.catalogue.project}-")
+
+
+def _take_away(kind: str, which: str) -> None:
+    """Remove what a project of the tests left on the engine."""
+    listed = subprocess.run(
+        ["docker", kind, "ls", "--quiet", "--filter", which], capture_output=True, text=True, check=False
+    )
+    if found := sorted(set(listed.stdout.split())):
+        subprocess.run(["docker", kind, "rm", "--force", *found], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="session")
