@@ -111,6 +111,7 @@ class Plane:
         if app.state == api_pb2.APP_STATE_DETACHED:
             app.state = api_pb2.APP_STATE_DETACHED_DISCONNECTED
             self.state.put(app)
+            self.bell.ring(f"log:{app.id}")
             self._on_progress(app.id)
         elif app.state in {api_pb2.APP_STATE_EPHEMERAL, api_pb2.APP_STATE_INITIALIZING}:
             self.stop(app)

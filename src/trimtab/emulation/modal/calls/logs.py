@@ -37,12 +37,15 @@ def _filter(request: Any) -> Callable[[LogLine], bool]:
 async def app_get_logs(
     plane: Plane, caller: Caller, request: api_pb2.AppGetLogsRequest
 ) -> AsyncIterator[api_pb2.TaskLogsBatch]:
-    """Stream what an app's attempts print, until the app has ended."""
+    """Stream what an app's attempts print, until the app has ended, or its own client has left it detached."""
     wanted = _filter(request)
+    ends = {api_pb2.APP_STATE_STOPPED}
+    if app_of(plane, request.app_id).state == api_pb2.APP_STATE_DETACHED:  # else its client waits 10 s for the last
+        ends.add(api_pb2.APP_STATE_DETACHED_DISCONNECTED)
     after = int(request.last_entry_id or 0)
     deadline = time.monotonic() + min(request.timeout, _MAX_STREAM_S)
     while True:
-        has_ended = app_of(plane, request.app_id).state == api_pb2.APP_STATE_STOPPED
+        has_ended = app_of(plane, request.app_id).state in ends
         lines = plane.state.logs(request.app_id, after=after, limit=_MAX_LINES)
         for line in lines:
             after = line.seq
