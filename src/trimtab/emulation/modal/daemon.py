@@ -22,6 +22,7 @@ from typing import Any, Final
 from aiohttp import web
 from grpclib.config import Configuration
 from grpclib.server import Server
+from h2.connection import H2Connection
 
 from trimtab.emulation.modal.execution import choose
 from trimtab.emulation.modal.plane import Plane
@@ -35,6 +36,10 @@ _LOOPBACK: Final = "127.0.0.1"
 _WATCH_S: Final = 2.0
 _LOCK_WAIT_S: Final = 5.0
 _WINDOW_BYTES: Final = 64 * 1024 * 1024  # as the client's own: a window that is smaller slows big messages down
+
+
+# h2 remembers 65,536 ended streams of a connection; an attempt's lasts as long as the attempt, two streams a call.
+H2Connection.MAX_CLOSED_STREAMS = 256
 
 
 def main(state_dir: Path) -> int:
