@@ -28,7 +28,7 @@ from runner_tree import GIB, build_image, copy_cold, mounted
 
 _PROGRAM: Final = Path(__file__).resolve().parents[2] / "scripts" / "free-disk-space"
 _FIRST_BYTES: Final = 10 * GIB
-_STAYS: Final = ("home/runner/work/project", "usr/lib/python3")
+_STAYS: Final = ("home/runner/project", "usr/lib/python3")
 # The order of the scripts that Trimtab replaces; both homes of GHC, and a path that is not there any more.
 _USUAL: Final = (
     "usr/share/dotnet", "opt/ghc", "usr/local/.ghcup", "usr/local/share/boost", "opt/hostedtoolcache",

@@ -61,7 +61,7 @@ TREES: Final = (
     Tree(path="usr/local/aws-cli", gib=0.2, seconds=1.4, big=INTERPRETED),
     Tree(path="usr/share/miniconda", gib=0.8, seconds=6.7, big=INTERPRETED),
     Tree(path="usr/local/aws-sam-cli", gib=0.2, seconds=2.9, big=INTERPRETED),
-    Tree(path="home/runner/work/project", gib=0.2, seconds=0.5, big=INTERPRETED),
+    Tree(path="home/runner/project", gib=0.2, seconds=0.5, big=INTERPRETED),
     Tree(path="usr/lib/python3", gib=0.1, seconds=0.5, big=0.0),
 )  # fmt: skip
 
