@@ -12,7 +12,7 @@ from training.pictures.folder import read_image_folder
 JOB: Final = Job(
     name="classifier",
     config=Config,
-    read_data=lambda directory, config: read_image_folder(directory, config.pictures),
+    read_data=lambda directory, config, _cache: read_image_folder(directory, config.pictures),
     learner=Trainer,
     metric="val_loss",
     greater_is_better=False,

@@ -84,7 +84,7 @@ def run_job(
     """
     job = job_of(name)
     values = load_config(config, job.config)
-    read = job.read_data(data, values)
+    read = job.read_data(data, values, results / "cache" / job.name)
     for warning in read.warnings:
         hooks.say(f"warning: {warning}")
     fresh = fresh_record(job.name, values, read.sha256, results, run_id, git_commit)

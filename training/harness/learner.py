@@ -77,11 +77,15 @@ class Learner(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job(Generic[ConfigType]):
-    """A job: its name, and how its data is read and its learner made. `metric` is what the best checkpoint has best."""
+    """A job: its name, and how its data is read and its learner made. `metric` is what the best checkpoint has best.
+
+    `read_data` gets the data set, which is only read, and a folder of the job's own for what it makes of that once and
+    uses again. The folder need not exist yet, outlives the run, and is safe to remove.
+    """
 
     name: str
     config: type[ConfigType]
-    read_data: Callable[[Path, ConfigType], Data]
+    read_data: Callable[[Path, ConfigType, Path], Data]
     learner: Callable[[ConfigType, Any], Learner]
     metric: str
     greater_is_better: bool
