@@ -16,6 +16,7 @@ from trimtab.catalogue import Catalogue, load_catalogue
 # What a training job may know of the toolkit: files on a disk that it is given, and how failures are said.
 FOR_TRAINING: Final = (
     "trimtab.errors",
+    "trimtab.gpus",
     "trimtab.units",
     "trimtab.storage.checkpoints",
     "trimtab.storage.durable",
