@@ -105,6 +105,11 @@ class Modal(Section):
     provider_arn: OidcProviderArn | None = None
     """The identity provider for Modal which the account already has: it can have one only. Left out: one is made."""
 
+    @property
+    def results_volume(self) -> str:
+        """The Volume that holds what all jobs of the app make."""
+        return f"{self.app}-results"
+
 
 class PulumiState(Section):
     """Where Pulumi keeps what it knows of the stacks: a bucket which already stands (PULUMI_BACKEND_URL)."""

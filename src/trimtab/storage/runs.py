@@ -4,6 +4,7 @@ Written by the training payload (which imports no cloud client), listed by the t
 Paths inside a record are relative to RESULTS, so that a record means the same after it went through a bucket.
 
     RESULTS/runs/RUN_ID.json                            the record
+    RESULTS/launches/CALL_ID.json                       who sent it to a rented machine, and to which (launches.py)
     RESULTS/checkpoints/JOB/YYYY-MM-DD/RUN_ID/          the run's directory
 """
 
@@ -17,7 +18,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from trimtab.errors import DriftError, UsageError
 from trimtab.storage.durable import make_directory, write_whole
@@ -32,7 +33,11 @@ class _Record(BaseModel):
 
 
 class Attempt(_Record):
-    """One process that worked on a run. `last_step` is the last step that it is known to have saved."""
+    """One process that worked on a run. `last_step` is the last step that it is known to have saved.
+
+    On a rented machine `began` is when its container began, from where it is billed, and `call` the platform's id of
+    the call that it belongs to. `seen` is when it last wrote here, `peaks` the most bytes that it used, by gauge.
+    """
 
     started: AwareDatetime
     ended: AwareDatetime | None = None
@@ -40,6 +45,10 @@ class Attempt(_Record):
     first_step: int
     last_step: int
     message: str | None = None
+    began: AwareDatetime | None = None
+    seen: AwareDatetime | None = None
+    call: str | None = None
+    peaks: Mapping[str, int] = Field(default_factory=dict)
 
 
 class Epoch(_Record):
@@ -80,7 +89,9 @@ class RunRecord(_Record):
         """Return how the newest attempt stands; `running` also when it was killed and none came after it."""
         return self.attempts[-1].outcome if self.attempts else None
 
-    def with_attempt_begun(self, *, started: datetime, first_step: int) -> RunRecord:
+    def with_attempt_begun(
+        self, *, started: datetime, first_step: int, began: datetime | None = None, call: str | None = None
+    ) -> RunRecord:
         """Return the record with a new attempt. One still `running` was killed: its writer lock is ours now."""
         before = tuple(
             attempt.model_copy(update={"outcome": "killed", "last_step": max(attempt.last_step, first_step)})
@@ -88,12 +99,31 @@ class RunRecord(_Record):
             else attempt
             for attempt in self.attempts
         )
-        attempt = Attempt(started=started, first_step=first_step, last_step=first_step)
+        attempt = Attempt(
+            started=started, first_step=first_step, last_step=first_step, began=began, seen=started, call=call
+        )
         return self.model_copy(update={"attempts": (*before, attempt)})
 
     def with_attempt(self, **changes: Any) -> RunRecord:  # any of Attempt's own fields
         """Return the record with its newest attempt changed."""
         return self.model_copy(update={"attempts": (*self.attempts[:-1], self.attempts[-1].model_copy(update=changes))})
+
+
+def used_s(record: RunRecord | None, *, call: str | None = None, until: datetime | None = None) -> float:
+    """Return the seconds that a run's attempts took of their machines, at most; of one call's attempts if it is named.
+
+    An attempt that was killed cannot say when: it counts until the next one began, the last one until `until`, or,
+    without it, until it was last seen.
+    """
+    attempts = record.attempts if record else ()
+    total_s = 0.0
+    for attempt, following in zip(attempts, (*attempts[1:], None), strict=True):
+        if call is not None and attempt.call != call:
+            continue
+        begun = attempt.began or attempt.started
+        then = (following.began or following.started) if following else until
+        total_s += ((attempt.ended or then or attempt.seen or attempt.started) - begun).total_seconds()
+    return total_s
 
 
 class Runs(NamedTuple):
