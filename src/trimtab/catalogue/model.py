@@ -96,6 +96,8 @@ class Job(Section):
     """The memory that a run here is planned with."""
     time: Duration
     """The time that a run here is planned with."""
+    local: bool = True
+    """Whether a whole run on this machine (`./deploy.sh --local`) trains it; `trimtab train` does in any case."""
 
 
 class Budgets(Section):

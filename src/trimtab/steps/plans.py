@@ -31,13 +31,14 @@ def local_plan(catalogue: Catalogue, measured: Mapping[str, Cost], declared: Dec
     images = {name: BuildImage(service=name, variant=LOCAL_VARIANT) for name in services}
     steps = [engine_step(catalogue.base_image), _on_engine(front_step()), provision_step()]
     steps += [weights_step(name, brings_npm=not position) for position, name in enumerate(services)]
-    steps += [dataset_step(name) for name in catalogue.jobs]
+    jobs = {name: job for name, job in catalogue.jobs.items() if job.local}
+    steps += [dataset_step(name) for name in jobs]
     if images:
         steps.append(base_step(catalogue, LOCAL_VARIANT, tuple(images.values()), known))
     for name, service in services.items():
         steps.append(image_step(name, service, images[name], known))
         steps.append(_serving(service_step(name, service, LOCAL_VARIANT), name, known))
-    steps += [training_step(name, job) for name, job in catalogue.jobs.items()]
+    steps += [training_step(name, job) for name, job in jobs.items()]
     return _predicted(steps, measured)
 
 
