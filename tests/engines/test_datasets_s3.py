@@ -20,7 +20,8 @@ from moto.server import ThreadedMotoServer
 
 from trimtab.errors import ProgramError, UsageError
 from trimtab.storage.caches import materialise
-from trimtab.storage.datasets import MANIFEST, push, read_manifest
+from trimtab.storage.datasets import push, read_manifest
+from trimtab.storage.folders import MANIFEST
 from trimtab.storage.manifests import digest
 from trimtab.storage.objects import Place, Progress
 

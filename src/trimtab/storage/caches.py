@@ -8,11 +8,11 @@ not make is never removed. Touches the cache's directory only.
     CACHE/DIGEST/                   a published data set
     CACHE/DIGEST.json               size, time and checksum of each of its files as they were verified
     CACHE/.partial-DIGEST/          one being filled
+    CACHE/DIGEST.pieces             which pieces of its large files are there
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -21,11 +21,19 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from trimtab.errors import BudgetError, ProgramError, UsageError
+from trimtab.errors import BudgetError, UsageError
 from trimtab.storage.datasets import Manifest, read_manifest
-from trimtab.storage.durable import make_directory, raise_write_error, sole_writer, sync_directory, write_whole
+from trimtab.storage.durable import (
+    make_directory,
+    raise_write_error,
+    sole_writer,
+    sync_directory,
+    sync_file_system,
+    write_whole,
+)
+from trimtab.storage.fetching import fetch, read_journal
 from trimtab.storage.manifests import FileEntry, sha256_of
-from trimtab.storage.objects import Place, Progress, explained, in_parallel
+from trimtab.storage.objects import Place, Progress, in_parallel
 from trimtab.units import format_size
 
 if TYPE_CHECKING:
@@ -36,9 +44,7 @@ if TYPE_CHECKING:
 
 _MARKER: Final = "CACHE.json"
 _MARK: Final = b'{"format": "trimtab-cache/1"}\n'
-_OURS: Final = re.compile(r"(\.partial-)?[0-9a-f]{64}|\.?[0-9a-f]{64}\.json(\.part)?|\.?CACHE\.json(\.part)?")
-_CHUNK_BYTES: Final = 1024**2
-_TRIES: Final = 3  # of one file; botocore itself retries only what fails before the first byte
+_OURS: Final = re.compile(r"(\.partial-)?[0-9a-f]{64}|\.?[0-9a-f]{64}\.(json|pieces)(\.part)?|\.?CACHE\.json(\.part)?")
 
 _Stamps = dict[str, tuple[int, int, str]]  # path -> size in bytes, time of change in ns, SHA-256
 
@@ -118,30 +124,54 @@ def _publish(
         final.rename(partial)  # no longer what was verified: out of sight until it is again
     partial.mkdir(exist_ok=True)
     _set_writable(partial, writable=True)
-    present, elsewhere = _stamps(partial, manifest), dict(_elsewhere(cache))
-    missing: list[FileEntry] = []
-
-    def look(entry: FileEntry) -> None:
-        path, stamp = partial / entry.path, present.get(entry.path)
-        if stamp is not None and (stamp == verified.get(entry.path) or sha256_of(path) == entry.sha256):
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        try:
-            path.hardlink_to(elsewhere[entry.sha256])  # unchanged since another version: one file with two names
-        except (KeyError, OSError):  # not there, or a file system without links
-            missing.append(entry)
-
-    in_parallel(client, manifest.files, look, lambda _: None)
-    missing.sort()
-    _check_space(cache, missing)
-    with explained("reading from", place):
-        in_parallel(client, missing, lambda entry: _fetch(client, place, partial / entry.path, entry), progress)
+    pieces = cache / f"{manifest.sha256}.pieces"
+    missing = _missing(client, manifest, partial, verified, begun=frozenset(read_journal(pieces)))
+    for folder in sorted({path.parent for path in (partial / entry.path for entry in missing)}):
+        folder.mkdir(parents=True, exist_ok=True)
+    wanted = _without_links(cache, partial, missing)
+    _check_space(cache, partial, wanted)
+    fetch(client, place, wanted, partial, journal=pieces, progress=progress)
+    sync_file_system(cache)
     write_whole(index, json.dumps(_stamps(partial, manifest), ensure_ascii=False).encode())
     _set_writable(partial, writable=False)
     partial.rename(final)
     sync_directory(cache)
-    return missing
+    return wanted
+
+
+def _missing(
+    client: S3Client, manifest: Manifest, partial: Path, verified: _Stamps, *, begun: frozenset[str]
+) -> Sequence[FileEntry]:
+    """Return what is not there as it must be; what is there and wrong is gone then, but for large files `begun`."""
+    present = _stamps(partial, manifest)
+    missing = [entry for entry in manifest.files if entry.path not in present or entry.path in begun]
+    suspects = [
+        entry
+        for entry in manifest.files
+        if entry.path in present and entry.path not in begun and present[entry.path] != verified.get(entry.path)
+    ]
+
+    def look(entry: FileEntry) -> int:
+        path = partial / entry.path
+        if sha256_of(path) != entry.sha256:
+            path.unlink()
+            missing.append(entry)
+        return 1
+
+    in_parallel(client, suspects, look)
+    return sorted(missing)
+
+
+def _without_links(cache: Path, partial: Path, missing: Sequence[FileEntry]) -> Sequence[FileEntry]:
+    """Return what must be fetched: what another version has, unchanged, becomes one file with two names."""
+    elsewhere = dict(_elsewhere(cache)) if missing else {}
+    wanted = []
+    for entry in missing:
+        try:
+            (partial / entry.path).hardlink_to(elsewhere[entry.sha256])
+        except (KeyError, OSError):  # not there, begun in pieces, or a file system without links
+            wanted.append(entry)
+    return wanted
 
 
 def _stamps(directory: Path, manifest: Manifest) -> _Stamps:
@@ -186,8 +216,8 @@ def _elsewhere(cache: Path) -> Iterator[tuple[str, Path]]:
                 yield sha256, file
 
 
-def _check_space(cache: Path, missing: Sequence[FileEntry]) -> None:
-    needed, free = sum(entry.size_bytes for entry in missing), shutil.disk_usage(cache).free
+def _check_space(cache: Path, partial: Path, wanted: Sequence[FileEntry]) -> None:
+    needed, free = sum(_lacking_bytes(partial, entry) for entry in wanted), shutil.disk_usage(cache).free
     if needed > free:
         raise BudgetError(
             f"the data set does not fit in {cache}",
@@ -196,39 +226,11 @@ def _check_space(cache: Path, missing: Sequence[FileEntry]) -> None:
         )
 
 
-def _fetch(client: S3Client, place: Place, path: Path, entry: FileEntry) -> None:
-    from botocore.exceptions import BotoCoreError
-
-    for left in reversed(range(_TRIES)):
-        path.unlink(missing_ok=True)
-        try:
-            _download(client, place, path, entry)
-        except BotoCoreError:
-            if not left:
-                raise
-        else:
-            return
-
-
-def _download(client: S3Client, place: Place, path: Path, entry: FileEntry) -> None:
-    content = hashlib.sha256()
-    body = client.get_object(Bucket=place.bucket, Key=place.prefix + entry.path)["Body"]
-    with path.open("xb") as stream:
-        for chunk in body.iter_chunks(_CHUNK_BYTES):
-            content.update(chunk)
-            stream.write(chunk)
-            if stream.tell() > entry.size_bytes:
-                break
-        stream.flush()
-        os.fsync(stream.fileno())
-    if content.hexdigest() != entry.sha256:
-        path.unlink()
-        raise ProgramError(
-            f"{place}{entry.path} is not what the manifest says",
-            why="its checksum differs: a push is under way, or something else wrote it",
-            remedy="push the data set again, then give the same command again; the rest is kept",
-        )
-    path.chmod(0o444)
+def _lacking_bytes(partial: Path, entry: FileEntry) -> int:
+    try:
+        return max(0, entry.size_bytes - (partial / entry.path).stat().st_blocks * 512)
+    except FileNotFoundError:
+        return entry.size_bytes
 
 
 def _set_writable(directory: Path, *, writable: bool) -> None:

@@ -10,26 +10,21 @@ changed only, and removes nothing. The payload sees a data set as a directory (t
 from __future__ import annotations
 
 import hashlib
-import json
-import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from trimtab.errors import UsageError
-from trimtab.storage.manifests import FileEntry, digest, parse_entries, path_problems, sha256_of
+from trimtab.storage.folders import MANIFEST, MAX_MANIFEST_BYTES, decode_manifest, encode_manifest, files_below
+from trimtab.storage.manifests import FileEntry, digest, sha256_of
 from trimtab.storage.objects import Place, Progress, explained, in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
 
-MANIFEST: Final = "MANIFEST.json"
-MAX_FILES: Final = 1_000_000
-MAX_MANIFEST_BYTES: Final = 256 * 1024**2
-_FORMAT: Final = "trimtab-dataset/1"
 _ONE_PART_BYTES: Final = 8 * 1024**2  # up to here read once and sent whole; above in parts, by boto3's own transfer
 
 
@@ -68,7 +63,7 @@ def push(
     for a directory that is no data set, ProgramError when the bucket refuses.
     """
     try:
-        paths = dict(_files(directory))
+        paths = files_below(directory)
         with explained("writing to", place):
             return _push(client, place, paths, progress)
     except OSError as error:
@@ -85,7 +80,7 @@ def _push(
     entries: list[FileEntry] = []
     todo: list[FileEntry] = []
 
-    def compare(unread: FileEntry) -> None:
+    def compare(unread: FileEntry) -> int:
         entry = replace(unread, sha256=sha256_of(paths[unread.path][0]))
         entries.append(entry)
         remote = listed.get(entry.path)
@@ -96,13 +91,18 @@ def _push(
             head = client.head_object(Bucket=place.bucket, Key=place.prefix + entry.path)
             if head["Metadata"].get("sha256") != entry.sha256:
                 todo.append(entry)
+        return 1
+
+    def send(entry: FileEntry) -> int:
+        _send(client, place, paths[entry.path][0], entry)
+        return 1
 
     unread = [FileEntry(path=name, size_bytes=size, sha256="") for name, (_, size) in paths.items()]
-    in_parallel(client, unread, compare, lambda _: None)
-    in_parallel(client, sorted(todo), lambda entry: _send(client, place, paths[entry.path][0], entry), progress)
+    in_parallel(client, unread, compare)
+    in_parallel(client, sorted(todo), send, progress, files=len(todo))
     files = tuple(sorted(entries))
     if known is None or known.files != files:
-        client.put_object(Bucket=place.bucket, Key=place.prefix + MANIFEST, Body=_encoded(files))
+        client.put_object(Bucket=place.bucket, Key=place.prefix + MANIFEST, Body=encode_manifest(files))
     return Pushed(
         sha256=digest(files),
         files=len(files),
@@ -124,32 +124,14 @@ def read_manifest(client: S3Client, place: Place) -> Manifest | None:
             if error.response["Error"]["Code"] == "NoSuchKey":
                 return None
             raise
-        content = answer["Body"].read() if answer["ContentLength"] <= MAX_MANIFEST_BYTES else None
+        content = answer["Body"].read(MAX_MANIFEST_BYTES + 1)
     try:
-        return _decoded(content, answer["LastModified"])
+        files = decode_manifest(content)
+        return Manifest(files=files, sha256=digest(files), written=answer["LastModified"])
     except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{place}{MANIFEST} is not a manifest to be trusted", why=str(error), remedy="push the data set again"
         ) from error
-
-
-def _decoded(content: bytes | None, written: datetime) -> Manifest:
-    if content is None:
-        raise ValueError(f"it has more than {MAX_MANIFEST_BYTES} bytes")
-    raw = json.loads(content)
-    if not isinstance(raw, dict) or raw.get("format") != _FORMAT:
-        raise ValueError(f"its format is not {_FORMAT}")
-    if isinstance(raw.get("files"), list) and len(raw["files"]) > MAX_FILES:
-        raise ValueError(f"it lists {len(raw['files'])} files; {MAX_FILES} are the limit")
-    files = parse_entries(raw.get("files"))
-    if MANIFEST in (entry.path for entry in files) or digest(files) != raw.get("sha256"):
-        raise ValueError("its digest is not that of its files")
-    return Manifest(files=files, sha256=raw["sha256"], written=written)
-
-
-def _encoded(files: tuple[FileEntry, ...]) -> bytes:
-    content = {"format": _FORMAT, "sha256": digest(files), "files": [entry.as_json() for entry in files]}
-    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,44 +147,6 @@ def _listed(client: S3Client, place: Place) -> dict[str, _Listed]:
         for page in pages
         for item in page.get("Contents", ())
     }
-
-
-def _files(directory: Path) -> Iterator[tuple[str, tuple[Path, int]]]:
-    """Yield each file of a directory as its key below the prefix, its path and its size in bytes."""
-    found = dict(_walk(directory, ""))
-    problems = list(path_problems(list(found)))
-    if MANIFEST in found:
-        problems.append(f"{MANIFEST!r} is the manifest's own name")
-    if not found:
-        problems.append("it has no files" if directory.is_dir() else "there is no such directory")
-    if len(found) > MAX_FILES:
-        problems.append(f"it has {len(found)} files; {MAX_FILES} are the limit")
-    if problems:
-        raise UsageError(
-            f"{directory} cannot be a data set",
-            why="; ".join(problems[:5]),
-            remedy="rename or move what is named",
-        )
-    yield from found.items()
-
-
-def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, tuple[Path, int]]]:
-    if not directory.is_dir():
-        return
-    for path in sorted(directory.iterdir()):
-        if path.name.startswith("."):
-            continue
-        status = path.lstat()
-        if stat.S_ISDIR(status.st_mode):
-            yield from _walk(path, f"{prefix}{path.name}/")
-        elif stat.S_ISREG(status.st_mode):
-            yield prefix + path.name, (path, status.st_size)
-        else:
-            raise UsageError(
-                f"{path} cannot be in a data set",
-                why="it is no plain file (a link?)",
-                remedy="put the file itself there",
-            )
 
 
 def _send(client: S3Client, place: Place, path: Path, entry: FileEntry) -> None:

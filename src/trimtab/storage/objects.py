@@ -8,16 +8,15 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from trimtab.errors import ProgramError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from mypy_boto3_s3 import S3Client
-
-    from trimtab.storage.manifests import FileEntry
 
 _DENIED: Final = frozenset({"AccessDenied", "403", "Forbidden", "AllAccessDisabled"})
 
@@ -53,10 +52,18 @@ class Progress:
     size_bytes: int
 
 
+class _Sized(Protocol):
+    @property
+    def size_bytes(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=_Sized)
+
+
 @contextmanager
 def explained(doing: str, place: Place) -> Iterator[None]:
     """Raise ProgramError, naming role, bucket and prefix, where the bucket refuses or cannot be reached."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
     try:
         yield
@@ -75,6 +82,12 @@ def explained(doing: str, place: Place) -> Iterator[None]:
                 remedy="provision it: `trimtab infra up`",
             ) from error
         raise ProgramError(f"{doing} {place} failed", why=str(error), remedy="see what the bucket answered") from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise ProgramError(
+            f"{doing} {place} failed",
+            why=f"nobody is signed in to AWS here: {error}",
+            remedy="sign in (`aws sso login`, or AWS_PROFILE), or add --embedded for this machine's own bucket",
+        ) from error
     except BotoCoreError as error:
         raise ProgramError(
             f"{doing} {place} failed",
@@ -85,22 +98,42 @@ def explained(doing: str, place: Place) -> Iterator[None]:
 
 def in_parallel(
     client: S3Client,
-    entries: Sequence[FileEntry],
-    work: Callable[[FileEntry], None],
-    progress: Callable[[Progress], None],
+    items: Iterable[Item],
+    work: Callable[[Item], int],
+    progress: Callable[[Progress], None] = lambda _: None,
+    *,
+    files: int = 0,
 ) -> None:
-    """Do the work for every entry, as many at once as the client has connections; the first failure ends the rest."""
-    size_bytes, files_done, bytes_done = sum(entry.size_bytes for entry in entries), 0, 0
+    """Do the work for every item, as many at once as the client has connections; the first failure ends the rest.
+
+    The work returns how many files became complete with it. Items are taken one by one, so that a million of them
+    costs no more memory than a few. Progress is told as of `files` files and all items' bytes, by one thread at a time.
+    """
+    items = list(items)
+    size_bytes, files_done, bytes_done = sum(item.size_bytes for item in items), 0, 0
+    left, lock, is_over = iter(items), Lock(), Event()
+
+    def take_turns() -> None:
+        nonlocal files_done, bytes_done
+        try:
+            while not is_over.is_set():
+                with lock:
+                    item = next(left, None)
+                if item is None:
+                    return
+                completed = work(item)
+                with lock:
+                    files_done, bytes_done = files_done + completed, bytes_done + item.size_bytes
+                    progress(Progress(files_done=files_done, files=files, bytes_done=bytes_done, size_bytes=size_bytes))
+        except BaseException:
+            is_over.set()
+            raise
+
     connections: int = client.meta.config.max_pool_connections  # type: ignore[attr-defined]  # the stubs lack it
     with ThreadPoolExecutor(max_workers=connections) as pool:
-        futures = {pool.submit(work, entry): entry for entry in entries}
+        futures = [pool.submit(take_turns) for _ in range(min(connections, len(items)))]
         try:
             for future in as_completed(futures):
                 future.result()
-                files_done, bytes_done = files_done + 1, bytes_done + futures[future].size_bytes
-                progress(
-                    Progress(files_done=files_done, files=len(entries), bytes_done=bytes_done, size_bytes=size_bytes)
-                )
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        finally:
+            is_over.set()
