@@ -1,6 +1,7 @@
 """How a run on Modal stands: `python -m deploy.modal.state CALL_ID --json`. Asks Modal; changes nothing.
 
-Prints {"call_id", "state": "running" | "finished" | "failed", "error": text or null, "result": the run's or null}.
+Prints {"call_id", "state", "error": text or null, "result": the run's or null}; a state is `running`, `finished`,
+`failed`, `stopped` (it was cancelled) or `forgotten` (it is over, and Modal keeps results for seven days only).
 """
 
 from __future__ import annotations
@@ -18,10 +19,15 @@ def state_of(call_id: str) -> dict[str, Any]:
     answer: dict[str, Any] = {"call_id": call_id, "state": "finished", "error": None, "result": None}
     try:
         answer["result"] = modal.FunctionCall.from_id(call_id).get(timeout=0)
-    except (TimeoutError, modal.exception.TimeoutError) as error:
-        # The same class says that the call is not done and that an attempt ran out of time: that one has a message.
-        is_over = isinstance(error, modal.exception.FunctionTimeoutError)
-        return {**answer, "state": "failed" if is_over else "running", "error": str(error) if is_over else None}
+    except modal.exception.FunctionTimeoutError as error:  # the last attempt ran out of time
+        return {**answer, "state": "failed", "error": str(error)}
+    except modal.exception.OutputExpiredError:
+        return {**answer, "state": "forgotten", "error": "its result has expired"}
+    except (TimeoutError, modal.exception.TimeoutError):  # it is not done; a subclass of the ones above
+        return {**answer, "state": "running"}
+    except modal.exception.RemoteError as error:
+        # A cancelled call has no result but the platform's word that it was cancelled.
+        return {**answer, "state": "stopped" if "cancel" in str(error).lower() else "failed", "error": str(error)}
     except (modal.exception.NotFoundError, modal.exception.AuthError, modal.exception.ConnectionError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever the function raised is its answer
