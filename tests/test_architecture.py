@@ -18,9 +18,13 @@ FOR_TRAINING: Final = (
     "trimtab.errors",
     "trimtab.gpus",
     "trimtab.units",
+    "trimtab.storage.backups",
+    "trimtab.storage.checkpoint_manifests",
     "trimtab.storage.checkpoints",
+    "trimtab.storage.checkpoints_bucket",
     "trimtab.storage.durable",
     "trimtab.storage.manifests",
+    "trimtab.storage.prefixes",
     "trimtab.storage.retention",
     "trimtab.storage.runs",
 )

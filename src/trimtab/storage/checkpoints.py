@@ -3,7 +3,8 @@
 A checkpoint is a directory `step-000000120` with its files and, written last in it, a manifest of their checksums.
 It is made under a temporary name, synced, and published by one rename. Whatever a killed writer left is ignored by
 readers and removed at the next save. Touches one run's directory only; a hook commits it where the file system needs
-that (a Modal Volume). The training payload imports this module: no cloud client, no torch.
+that (a Modal Volume). The training payload imports this module: no cloud client, no torch. Where there is no rename,
+`checkpoints_bucket` keeps the same promises.
 
     RESULTS/checkpoints/JOB/YYYY-MM-DD/RUN_ID/
         CHECKPOINTS.json            whose directory this is
@@ -13,62 +14,67 @@ that (a Modal Volume). The training payload imports this module: no cloud client
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import os
 import re
 import secrets
 import shutil
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from trimtab.errors import ProgramError, UsageError
+from trimtab.storage.checkpoint_manifests import (
+    MANIFEST,
+    MARKER,
+    PIN,
+    PUBLISHED,
+    Checkpoint,
+    DamageError,
+    HashingSink,
+    check_marker,
+    decode_manifest,
+    encode_manifest,
+    marker_of,
+    name_of,
+    pour,
+    retention_of,
+)
 from trimtab.storage.durable import make_directory, raise_write_error, sole_writer, sync_directory, write_whole
-from trimtab.storage.manifests import FileEntry, parse_entries, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from trimtab.storage.manifests import FileEntry
     from trimtab.storage.retention import Retention
 
-MANIFEST: Final = "MANIFEST.json"
-MARKER: Final = "CHECKPOINTS.json"
-PIN: Final = "PINNED"
-_FORMAT: Final = "trimtab-checkpoint/2"
-_PUBLISHED: Final = re.compile(r"step-\d{9,}")
+__all__ = [
+    "MANIFEST",
+    "Checkpoint",
+    "CheckpointStore",
+    "Source",
+    "open_store",
+    "pin",
+    "published",
+    "retention_of",
+    "unpin",
+]
+
 _DEBRIS: Final = re.compile(r"\.(?:saving|removing)-step-\d{9,}-[0-9a-f]{16}|\.CHECKPOINTS\.json\.part")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """One published checkpoint. `metrics` is empty for one saved in the middle of an epoch: it is nobody's best.
+class Source(Protocol):
+    """Checkpoints that another store can take over."""
 
-    `policy` holds the fields of the Retention that its writer kept to.
-    """
+    def open_file(self, checkpoint: Checkpoint, name: str) -> AbstractContextManager[BinaryIO]:
+        """Open one of a checkpoint's files. Raises FileNotFoundError."""
+        ...
 
-    path: Path
-    step: int
-    saved_at: datetime
-    metrics: Mapping[str, float]
-    files: tuple[FileEntry, ...]
-    policy: Mapping[str, Any] = field(default_factory=dict)
-    pinned: bool = False
-
-    def damage(self) -> str | None:
-        """Return what is wrong with the files against their checksums, or None. Reads every byte."""
-        for entry in self.files:
-            path = self.path / entry.path
-            if not path.is_file():
-                return f"{entry.path} is missing"
-            if path.stat().st_size != entry.size_bytes:
-                return f"{entry.path} has {path.stat().st_size} bytes, not {entry.size_bytes}"
-            if sha256_of(path) != entry.sha256:
-                return f"{entry.path} has another checksum than its manifest says"
-        return None
+    def manifest_of(self, checkpoint: Checkpoint) -> bytes:
+        """Return a checkpoint's manifest as it stands there. Raises FileNotFoundError."""
+        ...
 
 
 def published(directory: Path) -> tuple[Checkpoint, ...]:
@@ -78,23 +84,8 @@ def published(directory: Path) -> tuple[Checkpoint, ...]:
     """
     if not directory.is_dir():
         return ()
-    found = (_read(path) for path in sorted(directory.iterdir()) if _PUBLISHED.fullmatch(path.name))
+    found = (_read(path) for path in sorted(directory.iterdir()) if PUBLISHED.fullmatch(path.name))
     return tuple(sorted((item for item in found if item is not None), key=lambda item: item.step))
-
-
-def retention_of(checkpoints: Sequence[Checkpoint]) -> Retention:
-    """Return the policy that the writer of the newest kept to. Raises UsageError when there is none to tell."""
-    from trimtab.storage.retention import Retention
-
-    newest = max(checkpoints, key=lambda item: item.step, default=None)
-    try:
-        return Retention(**(newest.policy if newest else {}))
-    except TypeError as error:
-        raise UsageError(
-            f"the policy in {newest and newest.path} cannot be read",
-            why=str(error),
-            remedy="another version of this program wrote it: prune with that one; nothing was removed",
-        ) from error
 
 
 def pin(checkpoint: Checkpoint) -> None:
@@ -146,13 +137,46 @@ class CheckpointStore:
     ) -> Checkpoint:
         """Write, publish, commit and verify one checkpoint, then remove what the policy lets go.
 
-        `files` maps each file's name to what writes it into a stream. Metrics that are not numbers are left out: JSON
-        has no NaN, and they are nobody's best. On any failure the checkpoints before stay as they are. Raises
-        BudgetError when the disk is full, ProgramError when writing or the commit fails, UsageError when the step is
-        already there.
+        `files` maps each file's name to what writes it into a stream. Metrics that are not numbers are left out. On any
+        failure the checkpoints before stay as they are. Raises BudgetError when the disk is full, ProgramError when
+        writing or the commit fails, UsageError when the step is already there.
         """
+
+        def fill(directory: Path) -> bytes:
+            entries = [_write_file(directory, name, write) for name, write in files.items()]
+            return encode_manifest(step, datetime.now(UTC), metrics, entries, self.retention)
+
+        checkpoint = self._publish(step, fill)
+        self.prune()
+        return checkpoint
+
+    def take(self, checkpoint: Checkpoint, source: Source) -> Checkpoint:
+        """Copy a checkpoint of another store, to the byte and with its pin; nothing is removed for it.
+
+        Raises as `save` does, and DamageError when what came is not what its manifest says.
+        """
+
+        def fill(directory: Path) -> bytes:
+            for entry in checkpoint.files:
+                with source.open_file(checkpoint, entry.path) as stream:
+                    came = _write_file(directory, entry.path, partial(pour, stream))
+                if came != entry:
+                    raise DamageError(
+                        f"{checkpoint.path} did not arrive as it was saved",
+                        why=f"{entry.path} has {came.size_bytes} bytes with the SHA-256 {came.sha256[:12]}",
+                        remedy="give the same command again; when it stays so, take the checkpoint before it",
+                    )
+            return source.manifest_of(checkpoint)
+
+        taken = self._publish(checkpoint.step, fill)
+        if checkpoint.pinned:
+            pin(taken)
+        return taken
+
+    def _publish(self, step: int, fill: Callable[[Path], bytes]) -> Checkpoint:
+        """Make a directory, let it be filled, and publish it with the manifest that comes of it."""
         self._remove_debris()
-        name = f"step-{step:09d}"
+        name = name_of(step)
         final = self.directory / name
         if final.exists():
             raise UsageError(
@@ -163,11 +187,7 @@ class CheckpointStore:
         temporary = self.directory / f".saving-{name}-{secrets.token_hex(8)}"
         try:
             temporary.mkdir()
-            entries = tuple(sorted(_write_file(temporary, file, write) for file, write in files.items()))
-            finite = {key: value for key, value in (metrics or {}).items() if math.isfinite(value)}
-            saved_at = datetime.now(UTC)
-            policy = asdict(self.retention)
-            manifest = _manifest(step, saved_at, finite, entries, policy)
+            manifest = fill(temporary)
             _write_file(temporary, MANIFEST, lambda stream: stream.write(manifest))
             sync_directory(temporary)
             temporary.rename(final)
@@ -179,15 +199,15 @@ class CheckpointStore:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         self.commit_written(final)
-        checkpoint = Checkpoint(path=final, step=step, saved_at=saved_at, metrics=finite, files=entries, policy=policy)
-        if damage := self._damage(checkpoint):
-            self._set_aside(final, damage)
+        checkpoint = decode_manifest(manifest, final, pinned=False)
+        damage = "its manifest is not sound" if checkpoint is None else self._damage(checkpoint)
+        if checkpoint is None or damage:
+            self._set_aside(final, damage or "")
             raise ProgramError(
                 f"{final} does not read back as it was written",
-                why=damage,
+                why=damage or "",
                 remedy="look at that disk (`dmesg`); the checkpoints before it are untouched, nothing was removed",
             )
-        self.prune()
         return checkpoint
 
     def prune(self) -> tuple[Checkpoint, ...]:
@@ -206,7 +226,7 @@ class CheckpointStore:
         A read error of the system says nothing about a checkpoint: it is raised (ProgramError), nothing is renamed.
         """
         for path in sorted(self.directory.iterdir(), key=lambda item: (len(item.name), item.name), reverse=True):
-            if not _PUBLISHED.fullmatch(path.name):
+            if not PUBLISHED.fullmatch(path.name):
                 continue
             checkpoint = _read(path)
             damage = "its manifest is missing or damaged" if checkpoint is None else self._damage(checkpoint)
@@ -214,6 +234,27 @@ class CheckpointStore:
                 return checkpoint
             self._set_aside(path, damage or "")
         return None
+
+    def open_file(self, checkpoint: Checkpoint, name: str) -> AbstractContextManager[BinaryIO]:
+        """Open one of a checkpoint's files. Raises FileNotFoundError."""
+        return (checkpoint.path / name).open("rb")
+
+    def manifest_of(self, checkpoint: Checkpoint) -> bytes:
+        """Return a checkpoint's manifest as it stands there. Raises FileNotFoundError."""
+        return (checkpoint.path / MANIFEST).read_bytes()
+
+    def commit_written(self, path: Path) -> None:
+        """Call the commit hook after something was written whole. Raises ProgramError when that fails."""
+        if self.commit is None:
+            return
+        try:
+            self.commit()
+        except Exception as error:
+            raise ProgramError(
+                f"{path} is written here, but its commit failed",
+                why=f"{type(error).__name__}: {error}",
+                remedy="mend the cause, then give the same command again: it goes on from there; nothing was removed",
+            ) from error
 
     def _damage(self, checkpoint: Checkpoint) -> str | None:
         try:
@@ -228,19 +269,6 @@ class CheckpointStore:
         path.rename(aside)
         sync_directory(self.directory)
         self.notice(f"set aside {aside}: {damage}")
-
-    def commit_written(self, path: Path) -> None:
-        """Call the commit hook after something was written whole. Raises ProgramError when that fails."""
-        if self.commit is None:
-            return
-        try:
-            self.commit()
-        except Exception as error:
-            raise ProgramError(
-                f"{path} is written here, but its commit failed",
-                why=f"{type(error).__name__}: {error}",
-                remedy="mend the cause, then give the same command again: it goes on from there; nothing was removed",
-            ) from error
 
     def _remove(self, checkpoints: Sequence[Checkpoint]) -> None:
         for checkpoint in checkpoints:
@@ -270,84 +298,28 @@ def _claim(directory: Path, run_id: str) -> None:
                 why=f"it has no {MARKER}, but it has {', '.join(foreign[:3])}",
                 remedy="give another results directory or run id; nothing there was touched",
             )
-        write_whole(marker, json.dumps({"format": _FORMAT, "run_id": run_id}).encode() + b"\n")
+        write_whole(marker, marker_of(run_id))
     try:
-        owner = json.loads(marker.read_bytes())
-    except (OSError, ValueError) as error:
-        owner = {"unreadable": str(error)}
-    if owner != {"format": _FORMAT, "run_id": run_id}:
-        raise UsageError(
-            f"{directory} does not belong to the run {run_id}",
-            why=f"its {MARKER} says {owner}",
-            remedy="give another run id; nothing there was touched",
-        )
-
-
-class _HashingStream:
-    """Passes bytes on to a stream and hashes them, so that the manifest says what was meant, not what the disk kept."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.sha256 = hashlib.sha256()
-        self.size_bytes = 0
-
-    def write(self, content: bytes) -> int:
-        self.sha256.update(content)
-        self.size_bytes += len(content)
-        return self._stream.write(content)
-
-    def flush(self) -> None:
-        self._stream.flush()
+        found = marker.read_bytes()
+    except OSError as error:
+        raise _unreadable(marker, error) from error
+    check_marker(found, run_id, directory)
 
 
 def _write_file(directory: Path, name: str, write: Callable[[BinaryIO], object]) -> FileEntry:
     with (directory / name).open("xb") as stream:
-        hashing = _HashingStream(stream)
+        hashing = HashingSink(stream)
         write(hashing)  # type: ignore[arg-type]  # write and flush are what serialisers (torch.save, json, numpy) use
         stream.flush()
         os.fsync(stream.fileno())
-    return FileEntry(path=name, size_bytes=hashing.size_bytes, sha256=hashing.sha256.hexdigest())
-
-
-def _manifest(
-    step: int,
-    saved_at: datetime,
-    metrics: Mapping[str, float],
-    entries: Sequence[FileEntry],
-    policy: Mapping[str, Any],
-) -> bytes:
-    content: dict[str, Any] = {
-        "format": _FORMAT,
-        "step": step,
-        "saved_at": saved_at.isoformat(),
-        "metrics": dict(metrics),
-        "retention": policy,
-        "files": [entry.as_json() for entry in entries],
-    }
-    return json.dumps({**content, "sha256": _checksum(content)}, indent=2).encode() + b"\n"
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashing.entry(name)
 
 
 def _read(path: Path) -> Checkpoint | None:
     """Return the checkpoint that a directory's manifest describes, or None when there is no sound manifest."""
     try:
-        content = json.loads((path / MANIFEST).read_bytes())
-        checksum = content.pop("sha256")
-        if checksum != _checksum(content) or content["format"] != _FORMAT or path.name != f"step-{content['step']:09d}":
-            return None
-        return Checkpoint(
-            path=path,
-            step=content["step"],
-            saved_at=datetime.fromisoformat(content["saved_at"]),
-            metrics=content["metrics"],
-            files=parse_entries(content["files"]),
-            policy=content["retention"],
-            pinned=(path / PIN).exists(),
-        )
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+        return decode_manifest((path / MANIFEST).read_bytes(), path, pinned=(path / PIN).exists())
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise _unreadable(path, error) from error

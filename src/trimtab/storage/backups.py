@@ -1,0 +1,158 @@
+"""A run copied to a bucket as it stands in the results: its record, its files, its checkpoints; and brought back.
+
+The copy has the results' own layout, so that what reads a results directory reads a copy of the prefix, too. Nothing of
+a checkpoint counts there before its manifest, and the same policy decides over what the copy has: it removes nothing
+that it keeps, whatever became of the original. The training payload imports this module: the bucket is passed in.
+
+    PREFIX/runs/RUN_ID.json
+    PREFIX/checkpoints/JOB/YYYY-MM-DD/RUN_ID/...
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trimtab.errors import UsageError
+from trimtab.storage.checkpoint_manifests import MANIFEST, MARKER, DamageError, retention_of
+from trimtab.storage.checkpoints import CheckpointStore, open_store, published
+from trimtab.storage.checkpoints_bucket import BucketCheckpoints, open_bucket_store
+from trimtab.storage.durable import make_directory, stream_whole
+from trimtab.storage.manifests import path_problems, sha256_of
+from trimtab.storage.retention import Retention
+from trimtab.storage.runs import RunRecord, read_run, write_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from trimtab.storage.checkpoints import Checkpoint
+    from trimtab.storage.prefixes import Prefix
+
+
+class Abandoned(Exception):  # noqa: N818  # no error: somebody has more urgent things to do
+    """The copying was told to end before it was done. What is there is whole; the next one goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """Copies one run, as often as asked to. One at a time."""
+
+    prefix: Prefix
+    results: Path
+    run_id: str
+    run_directory: str
+    retention: Retention
+    notice: Callable[[str], None] = field(default=lambda _: None)
+    _sent: dict[str, str] = field(default_factory=dict)
+
+    def copy(self, is_abandoned: Callable[[], bool] = lambda: False) -> None:
+        """Bring the copy up to what is published here. Raises TrimtabError, or Abandoned between two objects."""
+        store = open_bucket_store(
+            self.prefix, self.run_directory, run_id=self.run_id, retention=self.retention, notice=self.notice
+        )
+        for path in (self.results / "runs" / f"{self.run_id}.json", *self._files()):
+            self._send(path, is_abandoned)
+        there = {item.step: item for item in store.checkpoints()}
+        here = published(self.results / self.run_directory)
+        kept = self.retention.reasons((*there.values(), *(item for item in here if item.step not in there)))
+        for checkpoint in reversed(here):  # the newest first: it is the one that is missed most
+            if is_abandoned():
+                raise Abandoned
+            if checkpoint.step not in there and kept[checkpoint.step]:
+                with suppress(FileNotFoundError):  # the policy took it away here meanwhile
+                    store.take(checkpoint, CheckpointStore(directory=checkpoint.path.parent, retention=self.retention))
+            elif checkpoint.step in there and checkpoint.pinned != there[checkpoint.step].pinned:
+                (store.pin if checkpoint.pinned else store.unpin)(there[checkpoint.step])
+        store.prune()
+
+    def _files(self) -> Iterator[Path]:
+        """Yield what lies beside the checkpoints: pictures, predictions, the final weights."""
+        directory = self.results / self.run_directory
+        for path in sorted(directory.rglob("*")):
+            first, *_ = path.relative_to(directory).parts
+            if path.is_file() and not first.startswith((".", "step-")) and path != directory / MARKER:
+                yield path
+
+    def _send(self, path: Path, is_abandoned: Callable[[], bool]) -> None:
+        if is_abandoned():
+            raise Abandoned
+        name = path.relative_to(self.results).as_posix()
+        try:
+            sha256 = sha256_of(path)
+            if self._sent.get(name) != sha256:
+                with path.open("rb") as stream:
+                    self.prefix.put(name, stream, sha256=sha256)
+                self._sent[name] = sha256
+        except FileNotFoundError:  # replaced or taken away meanwhile; the next copy has what came after it
+            return
+
+
+def restore(
+    prefix: Prefix, results: Path, run_id: str, *, notice: Callable[[str], None] = lambda _: None
+) -> RunRecord | None:
+    """Bring a run's copy back into results that lack it: checkpoints, files, the record last. None: there is no copy.
+
+    A checkpoint of the copy that does not arrive as it was saved is set aside there. What is here already stays.
+    Raises UsageError when the copy's record is not one.
+    """
+    record = _record(prefix, run_id)
+    if record is None:
+        return None
+    copy = BucketCheckpoints(prefix=prefix, directory=f"{record.run_directory}/", retention=Retention(), notice=notice)
+    found = copy.checkpoints()
+    with open_store(
+        results / record.run_directory, run_id=run_id, retention=retention_of(found), notice=notice
+    ) as store:
+        here = {item.step for item in store.checkpoints()}
+        for checkpoint in found:
+            if checkpoint.step not in here:
+                _take(store, checkpoint, copy)
+        for name in copy.names():
+            if not (name.startswith(("step-", ".")) or name in (MARKER, MANIFEST)):
+                _fetch(prefix, f"{record.run_directory}/{name}", results)
+    if read_run(results, run_id) is None:
+        write_run(results, record)
+    notice(f"brought the run {run_id} back from {prefix}: {len(found)} checkpoints")
+    return record
+
+
+def _record(prefix: Prefix, run_id: str) -> RunRecord | None:
+    try:
+        with prefix.reading(f"runs/{run_id}.json") as stream:
+            record = RunRecord.model_validate(json.loads(stream.read()))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UsageError(
+            f"{prefix}runs/{run_id}.json is not a record of a run", why=str(error), remedy="move it away"
+        ) from error
+    if path_problems([record.run_directory]) or not record.run_directory.startswith("checkpoints/"):
+        raise UsageError(
+            f"{prefix}runs/{run_id}.json cannot be trusted",
+            why=f"its directory would be {record.run_directory!r}",
+            remedy="look at who wrote it, and move it away",
+        )
+    return record
+
+
+def _take(store: CheckpointStore, checkpoint: Checkpoint, copy: BucketCheckpoints) -> None:
+    try:
+        store.take(checkpoint, copy)
+    except DamageError as error:
+        copy.set_aside(checkpoint.path.name, error.why)
+
+
+def _fetch(prefix: Prefix, name: str, results: Path) -> None:
+    if problems := path_problems([name]):
+        raise UsageError(
+            f"{prefix}{name} cannot be brought back", why=problems[0], remedy="remove that object, then try again"
+        )
+    path = results / name
+    if not path.exists():
+        make_directory(path.parent)
+        with prefix.reading(name) as stream:
+            stream_whole(path, lambda sink: shutil.copyfileobj(stream, sink))

@@ -1,0 +1,250 @@
+"""Checkpoints where there is no rename: files first, the manifest last, and only what has a manifest is there.
+
+Keeps the promises of `checkpoints` below a prefix of a bucket, with the same names and the same bytes, so that a run's
+directory can be copied either way. A removal takes the manifest first. What has none is debris and goes at the next
+save. There are no locks: the platform gives a run one writer at a time. Imports no cloud client: it is handed a Prefix.
+
+    RESULTS/checkpoints/JOB/YYYY-MM-DD/RUN_ID/CHECKPOINTS.json, step-000000120/MANIFEST.json ...
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+import tempfile
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+
+from trimtab.errors import ProgramError, UsageError
+from trimtab.storage.checkpoint_manifests import (
+    MANIFEST,
+    MARKER,
+    PIN,
+    PUBLISHED,
+    Checkpoint,
+    HashingSink,
+    check_marker,
+    damage_of,
+    decode_manifest,
+    encode_manifest,
+    marker_of,
+    name_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from trimtab.storage.checkpoints import Source
+    from trimtab.storage.manifests import FileEntry
+    from trimtab.storage.prefixes import Prefix
+    from trimtab.storage.retention import Retention
+
+_SPOOL_BYTES: Final = 32 * 1024 * 1024  # what is bigger waits on the disk for its upload
+
+
+def open_bucket_store(
+    prefix: Prefix,
+    directory: str,
+    *,
+    run_id: str,
+    retention: Retention,
+    notice: Callable[[str], None] = lambda _: None,
+) -> BucketCheckpoints:
+    """Open a run's directory below a prefix, marked when it is new. Raises UsageError when it is someone else's."""
+    store = BucketCheckpoints(prefix=prefix, directory=f"{directory}/", retention=retention, notice=notice)
+    marker = store.directory + MARKER
+    try:
+        with prefix.reading(marker) as stream:
+            check_marker(stream.read(), run_id, store)
+    except FileNotFoundError:
+        if foreign := sorted(store.names()):
+            raise UsageError(
+                f"{store} is not a directory of checkpoints",
+                why=f"it has no {MARKER}, but it has {', '.join(foreign[:3])}",
+                remedy="give another results prefix or run id; nothing there was touched",
+            ) from None
+        store.put(MARKER, marker_of(run_id))
+    return store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketCheckpoints:
+    """One run's checkpoints below a prefix, and their one writer. Made by `open_bucket_store`."""
+
+    prefix: Prefix
+    directory: str
+    retention: Retention
+    notice: Callable[[str], None] = field(default=lambda _: None)
+
+    def __str__(self) -> str:
+        return f"{self.prefix}{self.directory}"
+
+    def save(
+        self,
+        step: int,
+        files: Mapping[str, Callable[[BinaryIO], object]],
+        *,
+        metrics: Mapping[str, float] | None = None,
+    ) -> Checkpoint:
+        """Write, publish and verify one checkpoint, then remove what the policy lets go.
+
+        `files` maps each file's name to what writes it into a stream. On any failure the checkpoints before stay as
+        they are. Raises ProgramError when writing fails, UsageError when the step is already there.
+        """
+        with ExitStack() as spools:
+            written: dict[str, tuple[FileEntry, BinaryIO]] = {}
+            for name, write in files.items():
+                spool = cast("BinaryIO", spools.enter_context(tempfile.SpooledTemporaryFile(_SPOOL_BYTES)))
+                hashing = HashingSink(spool)
+                write(hashing)  # type: ignore[arg-type]  # write and flush are what serialisers use
+                spool.seek(0)
+                written[name] = (hashing.entry(name), spool)
+            entries = [entry for entry, _ in written.values()]
+            manifest = encode_manifest(step, datetime.now(UTC), metrics, entries, self.retention)
+            checkpoint = self._publish(step, manifest, entries, lambda name: nullcontext(written[name][1]))
+        self.prune()
+        return checkpoint
+
+    def take(self, checkpoint: Checkpoint, source: Source) -> Checkpoint:
+        """Copy a checkpoint of another store, to the byte and with its pin; nothing is removed for it.
+
+        Raises as `save` does, and FileNotFoundError when it is removed there meanwhile.
+        """
+        manifest = source.manifest_of(checkpoint)
+        taken = self._publish(
+            checkpoint.step, manifest, checkpoint.files, lambda name: source.open_file(checkpoint, name)
+        )
+        if checkpoint.pinned:
+            self.pin(taken)
+        return taken
+
+    def prune(self) -> tuple[Checkpoint, ...]:
+        """Remove what the policy lets go; return it, oldest first. What stays was verified when it was saved."""
+        removable = self.retention.removable(self.checkpoints())
+        for checkpoint in removable:
+            self._remove(str(checkpoint.path))
+        return removable
+
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """Return the complete checkpoints, oldest first, their checksums unread."""
+        names = self.names()
+        found = (self._read(name, names) for name in _directories(names) if f"{name}/{MANIFEST}" in names)
+        return tuple(sorted((item for item in found if item is not None), key=lambda item: item.step))
+
+    def newest_complete(self) -> Checkpoint | None:
+        """Return the newest checkpoint that reads back with the right checksums; set aside as `*.broken` the newer."""
+        names = self.names()
+        for name in sorted(_directories(names), key=lambda item: (len(item), item), reverse=True):
+            if f"{name}/{MANIFEST}" not in names:
+                continue
+            checkpoint = self._read(name, names)
+            damage = "its manifest is damaged" if checkpoint is None else self.damage(checkpoint)
+            if checkpoint is not None and damage is None:
+                return checkpoint
+            self.set_aside(name, damage or "")
+        return None
+
+    def damage(self, checkpoint: Checkpoint) -> str | None:
+        """Return what is wrong with a checkpoint's files, or None. Reads every byte from the bucket."""
+        return damage_of(checkpoint, lambda name: self.open_file(checkpoint, name))
+
+    def set_aside(self, name: str, damage: str) -> None:
+        """Move a damaged checkpoint out of the way, so that its step is free again."""
+        aside = f"{name}.broken"
+        names = self.names()
+        if any(other.startswith(f"{aside}/") for other in names):
+            aside = f"{name}.{secrets.token_hex(4)}.broken"
+        for other in sorted(names):
+            if other.startswith(f"{name}/"):
+                with self.prefix.reading(self.directory + other) as stream:
+                    renamed = f"{self.directory}{aside}/{other.removeprefix(f'{name}/')}"
+                    self.prefix.put(renamed, stream, sha256=None)
+        self._remove(name)
+        self.notice(f"set aside {self}{aside}: {damage}")
+
+    def pin(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint whatever the policy says, until `unpin`."""
+        self.put(f"{checkpoint.path}/{PIN}", b"")
+
+    def unpin(self, checkpoint: Checkpoint) -> None:
+        """Let the policy decide about a checkpoint again."""
+        self.prefix.remove([f"{self.directory}{checkpoint.path}/{PIN}"])
+
+    def open_file(self, checkpoint: Checkpoint, name: str) -> AbstractContextManager[BinaryIO]:
+        """Open one of a checkpoint's files. Raises FileNotFoundError."""
+        return self.prefix.reading(f"{self.directory}{checkpoint.path}/{name}")
+
+    def manifest_of(self, checkpoint: Checkpoint) -> bytes:
+        """Return a checkpoint's manifest as it stands there. Raises FileNotFoundError."""
+        with self.open_file(checkpoint, MANIFEST) as stream:
+            return stream.read()
+
+    def names(self) -> Mapping[str, int]:
+        """Return the size of each object of this run, by its name below the run's directory."""
+        sizes = self.prefix.sizes(self.directory)
+        return {name.removeprefix(self.directory): size for name, size in sizes.items()}
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a small object of this run."""
+        self.prefix.put(self.directory + name, io.BytesIO(content), sha256=sha256(content).hexdigest())
+
+    def _publish(
+        self,
+        step: int,
+        manifest: bytes,
+        entries: Sequence[FileEntry],
+        open_file: Callable[[str], AbstractContextManager[BinaryIO]],
+    ) -> Checkpoint:
+        name = name_of(step)
+        names = self.names()
+        if f"{name}/{MANIFEST}" in names:
+            raise UsageError(
+                f"{self}{name} is already there",
+                why="a checkpoint is written once",
+                remedy="go on from it, or give another step",
+            )
+        self._remove_debris(names)
+        for entry in entries:
+            with open_file(entry.path) as stream:
+                self.prefix.put(f"{self.directory}{name}/{entry.path}", stream, sha256=entry.sha256)
+        self.put(f"{name}/{MANIFEST}", manifest)
+        checkpoint = self._read(name, ())
+        damage = "its manifest is not sound" if checkpoint is None else self.damage(checkpoint)
+        if checkpoint is None or damage:
+            self.set_aside(name, damage or "")
+            raise ProgramError(
+                f"{self}{name} does not read back as it was written",
+                why=damage or "",
+                remedy="give the same command again; the checkpoints before it are untouched, nothing was removed",
+            )
+        return checkpoint
+
+    def _read(self, name: str, names: Collection[str]) -> Checkpoint | None:
+        """Return the checkpoint that lies there as its manifest says, or None when there is no sound manifest."""
+        try:
+            with self.prefix.reading(f"{self.directory}{name}/{MANIFEST}") as stream:
+                return decode_manifest(stream.read(), Path(name), pinned=f"{name}/{PIN}" in names)
+        except FileNotFoundError:
+            return None
+
+    def _remove(self, name: str) -> None:
+        """Take the manifest first: from then on it is debris, and no reader's half."""
+        self.prefix.remove([f"{self.directory}{name}/{MANIFEST}"])
+        rest = [other for other in self.names() if other.startswith(f"{name}/")]
+        self.prefix.remove([self.directory + other for other in rest])
+
+    def _remove_debris(self, names: Collection[str]) -> None:
+        halves = [name for name in _directories(names) if f"{name}/{MANIFEST}" not in names]
+        rest = [other for other in names if other.partition("/")[0] in halves]
+        if rest:
+            self.prefix.remove([self.directory + other for other in rest])
+
+
+def _directories(names: Collection[str]) -> tuple[str, ...]:
+    """Return the directories of checkpoints among names, whole or not."""
+    found = {first for first, slash, _ in (name.partition("/") for name in names) if slash}
+    return tuple(sorted(name for name in found if PUBLISHED.fullmatch(name)))
