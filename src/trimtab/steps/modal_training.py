@@ -16,10 +16,8 @@ from trimtab.executor import Say
 from trimtab.images.engine import connect_or_none
 from trimtab.process import Command, Runner
 from trimtab.project import Project
+from trimtab.steps.modal_client import APP, TOLD, plane_settings
 
-APP: Final = "deploy/modal/app.py"
-# The client writes all that it shows to standard output; a step's progress is what a program says on the other one.
-_MODAL: Final = "import os, runpy; os.dup2(2, 1); runpy.run_module('modal', run_name='__main__', alter_sys=True)"
 _SHOWN_CHARACTERS: Final = 160
 
 
@@ -36,37 +34,24 @@ def why_not_here(project: Project) -> str | None:
     return bucket_mount.missing()
 
 
-def modal_run_argv(project: Project, job: str, *, run_id: str, results: Path) -> tuple[str, ...]:
-    """Return the argv that trains a job and brings its results to a folder."""
-    return (
-        sys.executable, "-c", _MODAL, "run", str(project.root / APP),
-        "--action", "train",
-        "--job", job,
-        "--config", str(project.root / project.catalogue.jobs[job].config),
-        "--run-id", run_id,
-        "--results", str(results),
-    )  # fmt: skip
+def modal_run_words(job: str, *, config: Path, run_id: str, must_resume: bool) -> tuple[str, ...]:
+    """Return the app's own words that train a job."""
+    words = ("--action", "train", "--job", job, "--config", str(config), "--run-id", run_id)
+    return (*words, *(("--resume",) if must_resume else ()))
 
 
-def train_on_modal(project: Project, runner: Runner, job: str, *, run_id: str, results: Path, say: Say) -> None:
+def train_on_modal(
+    project: Project, runner: Runner, words: tuple[str, ...], *, run_id: str, results: Path, say: Say
+) -> None:
     """Run it to its end. Raises ProgramError when that is not reached; what was committed stays on the Volume."""
     from trimtab.emulation.modal import control
-    from trimtab.emulation.modal.settings import PlaneSettings
     from trimtab.storage.runs import read_run
 
-    catalogue = project.catalogue
-    settings = PlaneSettings(
-        workspace=catalogue.modal.workspace,
-        environment=catalogue.modal.environment,
-        runner="docker",
-        base_image=catalogue.base_image,
-        aws_state_dir=str(project.state / "aws"),
-    )
-    plane = control.ensure_running(project.state / "modal", settings)
+    plane = control.ensure_running(project.state / "modal", plane_settings(project, runner="docker"))
     say(f"modal run {APP}, on the embedded Modal at {plane.server_url}")
     goes_on = "run the same command again: it goes on from the last commit"
     command = Command(
-        argv=modal_run_argv(project, job, run_id=run_id, results=results),
+        argv=(sys.executable, "-c", TOLD, "run", str(project.root / APP), *words, "--results", str(results)),
         env={
             **plane.environment(),
             "TRIMTAB_CATALOGUE": str(project.catalogue_path.absolute()),
@@ -80,7 +65,7 @@ def train_on_modal(project: Project, runner: Runner, job: str, *, run_id: str, r
     record = read_run(results, run_id)
     if record is None or record.outcome != "finished":
         raise ProgramError(
-            f"modal run ended before {job} did",
+            f"modal run ended before the run {run_id} did",
             why="it was interrupted, which the client ends well with, or its app was stopped",
             remedy=goes_on,
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from trimtab.catalogue import Job
@@ -19,7 +20,7 @@ from trimtab.images.build import inputs_digest
 from trimtab.plan import Cost, Step
 from trimtab.process import Command, Runner
 from trimtab.project import Project, current_commit
-from trimtab.steps.modal_training import train_on_modal, why_not_here
+from trimtab.steps.modal_training import modal_run_words, train_on_modal, why_not_here
 from trimtab.storage.bucket import BucketAccess, manifest_or_none
 from trimtab.storage.objects import Place, explained
 from trimtab.units import MIB
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from trimtab.storage.runs import RunRecord
 
 
+_SHARED: Final = ("harness", "pictures")  # what jobs are made of besides their own package
 _IMAGE_BYTES: Final = 1200 * MIB  # measured: 980 MB over the base image, 190 MB of them on the way, and the results
 
 
@@ -37,11 +39,14 @@ _IMAGE_BYTES: Final = 1200 * MIB  # measured: 980 MB over the base image, 190 MB
 class Train:
     """Train a job; the same inputs are the same run, which goes on or is already finished.
 
-    `label` tells a further run of the same inputs from the first.
+    `label` tells a further run of the same inputs from the first. `config` takes the place of the catalogue's. With
+    `must_resume` it is an error when there is nothing to go on with.
     """
 
     job: str
     label: str = ""
+    config: Path | None = None
+    must_resume: bool = False
 
 
 def training_step(name: str, job: Job, *, label: str = "") -> Step:
@@ -66,7 +71,6 @@ class TrainingHandler:
 
     def preflight(self, action: Train) -> None:
         """Refuse a job whose program or configuration is not there. Raises UsageError."""
-        job = self._job(action)
         program = self._project.root / "training" / action.job / "__main__.py"
         if not program.is_file():
             raise UsageError(
@@ -74,11 +78,11 @@ class TrainingHandler:
                 why=f"{program} does not exist",
                 remedy=f"write it as docs/training.md says, or take jobs.{action.job} out of trimtab.yaml",
             )
-        if not (self._project.root / job.config).is_file():
+        if not (config := self._config(action)).is_file():
             raise UsageError(
                 f"job {action.job} has no configuration",
-                why=f"{job.config} does not exist",
-                remedy=f"write it, or mend jobs.{action.job}.config in trimtab.yaml",
+                why=f"{config} does not exist",
+                remedy=f"write it, name another one, or mend jobs.{action.job}.config in trimtab.yaml",
             )
 
     def finished(self, action: Train) -> Result | None:
@@ -110,7 +114,9 @@ class TrainingHandler:
         run_id = self._run_id(action, data.sha256)
         reason = why_not_here(self._project)
         if reason is None:
-            train_on_modal(self._project, self._runner, action.job, run_id=run_id, results=self._results, say=say)
+            config = self._config(action)
+            words = modal_run_words(action.job, config=config, run_id=run_id, must_resume=action.must_resume)
+            train_on_modal(self._project, self._runner, words, run_id=run_id, results=self._results, say=say)
         else:
             say(f"not on the embedded Modal, but as a program here: {reason}")
             self._run_program(action, client, run_id, say)
@@ -141,11 +147,12 @@ class TrainingHandler:
         data = materialise(client, self._place(job.data, role), self._project.state / "mounts" / action.job)
         argv = self._project.python_argv(
             f"training.{action.job}",
-            "--config", str(self._project.root / job.config),
+            "--config", str(self._config(action)),
             "--data", str(data.path),
             "--results", str(self._results),
             "--run-id", run_id,
             "--json",
+            *(("--resume",) if action.must_resume else ()),
         )  # fmt: skip
         if commit := current_commit(self._project.root):
             argv += ("--commit", commit)
@@ -158,12 +165,11 @@ class TrainingHandler:
     def _job(self, action: Train) -> Job:
         return self._project.catalogue.jobs[action.job]
 
+    def _config(self, action: Train) -> Path:
+        return config_of(self._project, action)
+
     def _run_id(self, action: Train, data_digest: str) -> str:
-        """Name the run by what goes into it: data, configuration, code. The same inputs are the same run."""
-        root = self._project.root
-        files = (root / "training" / action.job, root / "training" / "harness", root / self._job(action).config)
-        inputs = inputs_digest(files, root=root, also=(data_digest, action.label))
-        return f"{action.job}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+        return run_id_of(self._project, action, data_digest)
 
     def _destination(self, action: Train, record: RunRecord) -> str:
         return f"{self._job(action).results}{record.run_directory}/"
@@ -178,3 +184,16 @@ class TrainingHandler:
             "checkpoints": str(self._results / record.run_directory),
             "bucket": f"s3://{self._bucket.name}/{self._destination(action, record)}",
         }
+
+
+def config_of(project: Project, action: Train) -> Path:
+    """Return the configuration that a job is trained with."""
+    return action.config or project.root / project.catalogue.jobs[action.job].config
+
+
+def run_id_of(project: Project, action: Train, data_digest: str) -> str:
+    """Name a run by what goes into it: data, configuration, code. The same inputs are the same run."""
+    root = project.root
+    code = tuple(path for name in (action.job, *_SHARED) if (path := root / "training" / name).is_dir())
+    inputs = inputs_digest(code, root=root, also=(data_digest, action.label, config_of(project, action).read_text()))
+    return f"{action.job}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
