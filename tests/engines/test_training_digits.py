@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from training.classifier.__main__ import main
-from training.classifier.digits import digit_files, lay_out
+from training.classifier.digits import digit_files
+from training.pictures.layout import lay_out
 
 if TYPE_CHECKING:
     from pathlib import Path

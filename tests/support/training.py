@@ -8,17 +8,27 @@ from typing import Any
 import torch
 import yaml
 
-from training.classifier.digits import digit_files, lay_out
+from training.classifier.digits import digit_files
+from training.pictures.layout import lay_out
 
 SMALL: dict[str, Any] = {
     "seed": 7,
     "threads": 1,
-    "pictures": {"side": 8, "channels": 1},
-    "network": {"width": 4, "dropout": 0.2},
-    "augmentation": {"rotation_degrees": 10, "shift_pixels": 0.5, "scale": 0.1},
+    "pictures": {"side": 8, "channels": 1, "unreadable": "stop"},
+    "network": {"kind": "small-cnn", "width": 4, "dropout": 0.2},
+    "augmentation": {
+        "rotation_degrees": 10,
+        "shift_pixels": 0.5,
+        "scale": 0.1,
+        "mirror": 0.1,
+        "contrast": 0.1,
+        "erase_pixels": 2,
+    },
     "optimisation": {
         "epochs": 6,
         "batch_size": 8,
+        "pieces": 1,
+        "precision": "float32",
         "learning_rate": 0.01,
         "weight_decay": 0.01,
         "warmup_steps": 5,

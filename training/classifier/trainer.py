@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,29 +16,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.classifier.augmentation import augment
-from training.classifier.network import SmallCnn
+from training.classifier.evaluation import Evaluation, as_input, evaluate
+from training.classifier.network import network_of
+from training.harness.arithmetic import Arithmetic
 from training.harness.learner import Ending, Milestone
+from training.pictures.charts import Panel, confusion_svg, curves_svg
 from trimtab.errors import HealthError
 
 if TYPE_CHECKING:
     from training.classifier.config import Config
     from training.pictures.folder import ImageFolder, Split
-
-_EVALUATION_BATCH = 512
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """Mean loss and the confusion matrix, rows the truth and columns the answer."""
-
-    loss: float
-    confusion: tuple[tuple[int, ...], ...]
-
-    @property
-    def accuracy(self) -> float:
-        """Return the part of the pictures that was told right."""
-        total = sum(map(sum, self.confusion))
-        return sum(row[index] for index, row in enumerate(self.confusion)) / total
 
 
 class Trainer:
@@ -47,17 +33,10 @@ class Trainer:
 
     def __init__(self, config: Config, data: ImageFolder) -> None:
         """Start from step 0, or from a state with `load`. Sets torch's threads, its algorithms and its random state."""
-        torch.use_deterministic_algorithms(mode=True)
-        torch.set_num_threads(config.threads)
-        torch.manual_seed(config.seed)
         how = config.optimisation
+        self._arithmetic = Arithmetic(threads=config.threads, seed=config.seed, precision=how.precision)
         self._config, self._data = config, data
-        self.network = SmallCnn(
-            channels=config.pictures.channels,
-            classes=len(data.classes),
-            width=config.network.width,
-            dropout=config.network.dropout,
-        )
+        self.network = network_of(config, classes=len(data.classes)).to(self._arithmetic.device)
         self._optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay
         )
@@ -85,13 +64,13 @@ class Trainer:
         return self._end_epoch() if self.batch == self.batches else None
 
     def finish(self) -> Ending:
-        """Measure the best weights on the test split, and hand them over."""
+        """Measure the best weights on the test split, and hand them over with the pictures of how it went."""
         if self.best is None:
             raise AssertionError("a training that is done has had an epoch")
         self.network.load_state_dict(self.best["weights"])
         test = self.evaluate(self._data.test)
         weights = io.BytesIO()
-        torch.save(self.best["weights"], weights)
+        torch.save({name: value.cpu() for name, value in self.best["weights"].items()}, weights)
         final = {
             "test_accuracy": test.accuracy,
             "test_loss": test.loss,
@@ -100,28 +79,51 @@ class Trainer:
             "steps": self.step,
             "classes": list(self._data.classes),
             "confusion": [list(row) for row in test.confusion],
+            "left_out": self._data.left_out_counts,
+        }
+        panels = (
+            Panel(title="loss", names=("train_loss", "val_loss")),
+            Panel(title="accuracy", names=("val_accuracy",)),
+        )
+        files = {
+            "model.pt": weights.getvalue(),
+            "confusion.svg": confusion_svg(self._data.classes, test.confusion),
+            "curves.svg": curves_svg(self.epochs, panels, kept=self.best["epoch"]),
         }
         line = f"test accuracy {test.accuracy:.4f} with the weights of epoch {self.best['epoch']}"
-        return Ending(line=line, final=final, files={"model.pt": weights.getvalue()})
+        return Ending(line=line, final=final, files=files)
+
+    def evaluate(self, split: Split) -> Evaluation:
+        """Measure the network as it is now. Draws nothing at random and changes nothing."""
+        return evaluate(self.network, split, classes=len(self._data.classes), arithmetic=self._arithmetic)
 
     def _train_step(self) -> None:
         how = self._config.optimisation
         chosen = self._order()[self.batch * how.batch_size : (self.batch + 1) * how.batch_size]
         labels = self._data.train.labels[chosen]
-        self.network.train()
-        pictures = augment(_as_input(self._data.train.pictures[chosen]), self._config.augmentation)
-        loss = functional.cross_entropy(self.network(pictures), labels)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise self._not_a_number(value)
+        pictures = as_input(self._data.train.pictures[chosen], self._arithmetic.device)
         for group in self._optimiser.param_groups:
             group["lr"] = self.learning_rate(self.step)
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
-        self._optimiser.step()
+        value = self.accumulate(augment(pictures, self._config.augmentation), labels)
+        if not math.isfinite(value):
+            raise self._not_a_number(value)
+        self._arithmetic.step(self._optimiser)
         self._loss_sum += value * len(labels)
         self.step += 1
         self.batch += 1
+
+    def accumulate(self, pictures: Tensor, labels: Tensor) -> float:
+        """Add the gradients of the mean loss over a batch, piece after piece, and return that loss."""
+        self.network.train()
+        pieces, mean = self._config.optimisation.pieces, 0.0
+        for some, classes in zip(pictures.chunk(pieces), labels.to(pictures.device).chunk(pieces), strict=True):
+            with self._arithmetic.mixed():
+                scores = self.network(some)
+            loss = functional.cross_entropy(scores.float(), classes) * (len(classes) / len(labels))
+            self._arithmetic.backward(loss)
+            mean += loss.item()
+        return mean
 
     def _end_epoch(self) -> Milestone:
         """Validate, note the epoch, and remember the best weights so far."""
@@ -147,21 +149,6 @@ class Trainer:
         chosen = {key: measured[key] for key in ("val_loss", "val_accuracy")}
         return Milestone(line=line, metrics=chosen)
 
-    def evaluate(self, split: Split) -> Evaluation:
-        """Measure the network as it is now. Draws nothing at random and changes nothing."""
-        self.network.eval()
-        classes = len(self._data.classes)
-        confusion = torch.zeros(classes * classes, dtype=torch.int64)
-        loss_sum = 0.0
-        with torch.inference_mode():
-            for start in range(0, len(split.labels), _EVALUATION_BATCH):
-                labels = split.labels[start : start + _EVALUATION_BATCH]
-                scores = self.network(_as_input(split.pictures[start : start + _EVALUATION_BATCH]))
-                loss_sum += functional.cross_entropy(scores, labels, reduction="sum").item()
-                confusion += torch.bincount(labels * classes + scores.argmax(1), minlength=classes * classes)
-        rows = confusion.view(classes, classes).tolist()
-        return Evaluation(loss=loss_sum / len(split.labels), confusion=tuple(tuple(row) for row in rows))
-
     def learning_rate(self, step: int) -> float:
         """Return the rate of a step, counted from 0: up in a line while warming, then down in a cosine to 0."""
         how = self._config.optimisation
@@ -173,8 +160,7 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Return all that the next step depends on, in tensors and plain values: `weights_only` loading takes it."""
         return {
-            "torch": str(torch.__version__),
-            "threads": torch.get_num_threads(),
+            **self._arithmetic.state(),
             "step": self.step,
             "epoch": self.epoch,
             "batch": self.batch,
@@ -183,17 +169,15 @@ class Trainer:
             "best": self.best,
             "network": self.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
-            "random": torch.get_rng_state(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Take a state over. The data and the configuration must be those that it was made with."""
-        torch.set_num_threads(state["threads"])
+        self._arithmetic.load(state)
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
         self.step, self.epoch, self.batch = state["step"], state["epoch"], state["batch"]
         self._loss_sum, self.epochs, self.best = state["loss_sum"], state["epochs"], state["best"]
-        torch.set_rng_state(state["random"])
 
     def _order(self) -> Tensor:
         """Return this epoch's order of the training pictures: a function of the seed and the epoch."""
@@ -209,7 +193,3 @@ class Trainer:
             why=f"{cause}; the learning rate was {rate:.3g}",
             remedy="lower optimisation.learning_rate or raise optimisation.warmup_steps; that is a new run",
         )
-
-
-def _as_input(pictures: Tensor) -> Tensor:
-    return pictures.to(torch.float32) / 255

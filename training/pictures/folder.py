@@ -1,21 +1,22 @@
 """An image folder, read whole into memory within limits: `DIR/{train,val,test}/CLASS/*.png`. Reads files only.
 
-The pictures may come from a stranger, so each is bounded before it is decoded, and what is wrong is said by name.
+The pictures may come from a stranger, so each is bounded before it is decoded, and what is wrong is said by name. What
+is wrong with the folder itself always stops; a file that cannot be used stops or is counted, as the configuration says.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import warnings
+import os
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from training.pictures.decoding import Cause, RefusedPictureError, decoded, is_text, leads_out, picture_bytes, shown
 from trimtab.errors import BudgetError, UsageError
 from trimtab.storage.manifests import FileEntry, digest
 
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
     from training.pictures.config import Pictures
 
 SPLITS: Final = ("train", "val", "test")
-_MODES: Final = {1: "L", 3: "RGB"}
-_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg"})
-_MAX_FILE_BYTES: Final = 32 * 1024**2
-_MAX_PIXELS: Final = 50_000_000
 _MAX_TOTAL_BYTES: Final = 4 * 1024**3  # decoded; beyond this a job needs a loader that streams
+_MAX_NAMED: Final = 5
+_LAYOUT: Final = "lay the data out as DIR/{train,val,test}/CLASS/*.png"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +40,17 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A file that was skipped, by its path below the data, as text."""
+
+    path: str
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFolder:
-    """The three splits, the classes in order, one digest over all files, and how many pictures are in two splits."""
+    """The three splits, the classes in order, one digest over all files that are used; what was skipped; and how many
+    pictures are in two splits."""
 
     classes: tuple[str, ...]
     train: Split
@@ -50,13 +58,24 @@ class ImageFolder:
     test: Split
     sha256: str
     leaked: int
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def left_out_counts(self) -> dict[str, int]:
+        """Return how many files were skipped, by cause."""
+        return dict(sorted(Counter(str(item.cause) for item in self.left_out).items()))
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Say what makes a measurement on these pictures look too good."""
-        if not self.leaked:
-            return ()
-        return (f"{self.leaked} pictures are in more than one split; what they measure looks too good",)
+        """Say what makes a measurement on these pictures look too good, and what is not among them."""
+        said = []
+        if self.leaked:
+            said.append(f"{self.leaked} pictures are in more than one split; what they measure looks too good")
+        for cause, count in self.left_out_counts.items():
+            named = [item.path for item in self.left_out if item.cause == cause][:_MAX_NAMED]
+            more = f" and {count - len(named)} more" if count > len(named) else ""
+            said.append(f"{count} skipped, {cause}: {', '.join(named)}{more}")
+        return tuple(said)
 
 
 def read_image_folder(directory: Path, how: Pictures) -> ImageFolder:
@@ -79,77 +98,81 @@ def read_image_folder(directory: Path, how: Pictures) -> ImageFolder:
             why=f"{count} pictures of {how.side} x {how.side} pixels are more than 4 GiB",
             remedy="set a smaller pictures.side, or give fewer pictures",
         )
-    entries: list[FileEntry] = []
-    splits = {split: _read_split(directory, found[split], how, entries) for split in SPLITS}
-    return ImageFolder(classes=classes, sha256=digest(entries), leaked=_leaked(entries), **splits)
+    reading = _Reading(directory, how)
+    splits = {split: reading.split(split, found[split]) for split in SPLITS}
+    return ImageFolder(
+        classes=classes,
+        sha256=digest(reading.entries),
+        leaked=_leaked(reading.entries),
+        left_out=tuple(reading.left_out),
+        **splits,
+    )
 
 
 def _classes(directory: Path, split: str) -> dict[str, tuple[Path, ...]]:
-    """Return each class's pictures in order. Names that begin with a dot are no part of the data."""
-    root = directory / split
+    """Return each class's files in order. Names that begin with a dot are no part of the data."""
+    root, real = directory / split, os.path.realpath(directory)
     try:
         names = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+        for path in (root, *names):
+            if leads_out(path, real):
+                raise _bad(path, "it is a link that leads out of the data", "copy its target in")
+            if not is_text(path.name):
+                raise _bad(path, "the name of a class is not UTF-8 text", "rename it in every split")
         found = {path.name: tuple(sorted(p for p in path.iterdir() if not p.name.startswith("."))) for path in names}
     except FileNotFoundError as error:
-        raise _bad(root, "it is missing", "lay the data out as DIR/{train,val,test}/CLASS/*.png") from error
+        raise _bad(root, "it is missing", _LAYOUT) from error
     except NotADirectoryError as error:
         raise _bad(root, "it holds a file beside the classes' directories", f"move {error.filename} away") from error
     except OSError as error:
         raise _bad(root, error.strerror or str(error), "make it readable") from error
     if not found:
-        raise _bad(root, "it has no classes", "lay the data out as DIR/{train,val,test}/CLASS/*.png")
+        raise _bad(root, "it has no classes", _LAYOUT)
     for name, paths in found.items():
         if not paths:
             raise _bad(root / name, "the class is empty", "put pictures in, or remove the directory from every split")
-        if strangers := [path.name for path in paths if path.suffix.lower() not in _SUFFIXES]:
-            raise _bad(root / name, f"{strangers[0]} is neither PNG nor JPEG by its name", "move it away")
     return found
 
 
-def _read_split(directory: Path, found: dict[str, tuple[Path, ...]], how: Pictures, entries: list[FileEntry]) -> Split:
-    paths = [(path, label) for label, name in enumerate(sorted(found)) for path in found[name]]
-    pictures = np.empty((len(paths), how.channels, how.side, how.side), np.uint8)
-    for index, (path, _) in enumerate(paths):
-        content = _content(path)
-        entries.append(
-            FileEntry(
-                path=path.relative_to(directory).as_posix(),
-                size_bytes=len(content),
-                sha256=hashlib.sha256(content).hexdigest(),
+class _Reading:
+    """Reads splits, and keeps what all of them together have: the files' entries, and what was skipped."""
+
+    def __init__(self, directory: Path, how: Pictures) -> None:
+        self._directory, self._root, self._how = directory, os.path.realpath(directory), how
+        self.entries: list[FileEntry] = []
+        self.left_out: list[LeftOut] = []
+
+    def split(self, split: str, found: dict[str, tuple[Path, ...]]) -> Split:
+        """Read one split. Raises UsageError for a file that stops, and for a class of which nothing is left."""
+        paths = [(path, label) for label, name in enumerate(sorted(found)) for path in found[name]]
+        pictures = np.empty((len(paths), self._how.channels, self._how.side, self._how.side), np.uint8)
+        labels: list[int] = []
+        for path, label in paths:
+            try:
+                content = picture_bytes(path, self._root)
+                pictures[len(labels)] = decoded(content, self._how)
+            except RefusedPictureError as error:
+                self._refuse(path, error)
+                continue
+            self.entries.append(
+                FileEntry(
+                    path=path.relative_to(self._directory).as_posix(),
+                    size_bytes=len(content),
+                    sha256=hashlib.sha256(content).hexdigest(),
+                )
             )
-        )
-        pictures[index] = _decode(path, content, how)
-    labels = torch.tensor([label for _, label in paths])
-    return Split(pictures=torch.from_numpy(pictures), labels=labels)
+            labels.append(label)
+        for label in set(range(len(found))).difference(labels):
+            name = sorted(found)[label]
+            causes = {str(item.cause) for item in self.left_out if item.path.startswith(f"{split}/{name}/")}
+            why = f"none of its {len(found[name])} files can be used: {', '.join(sorted(causes))}"
+            raise _bad(self._directory / split / name, why, "put pictures in, or remove it from every split")
+        return Split(pictures=torch.from_numpy(pictures[: len(labels)]), labels=torch.tensor(labels))
 
-
-def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise _bad(path, error.strerror or str(error), "make it a readable file") from error
-    if len(content) > _MAX_FILE_BYTES:
-        raise _bad(path, "it is larger than 32 MiB", "make it smaller")
-    return content
-
-
-def _decode(path: Path, content: bytes, how: Pictures) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Return one picture as uint8 (channels, side, side)."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-                if image.width * image.height > _MAX_PIXELS:
-                    raise _bad(path, f"it has {image.width} x {image.height} pixels", "make it smaller")
-                if image.mode.startswith(("I", "F")):
-                    raise _bad(path, "it has 16 bits a pixel", "save it with 8")
-                picture = image.convert(_MODES[how.channels])
-                if picture.size != (how.side, how.side):
-                    picture = picture.resize((how.side, how.side), Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _bad(path, f"it is no sound picture: {error}", "replace it or move it away") from error
-    return np.asarray(picture, np.uint8).reshape(how.side, how.side, how.channels).transpose(2, 0, 1)
+    def _refuse(self, path: Path, error: RefusedPictureError) -> None:
+        if self._how.unreadable == "stop":
+            raise _bad(path, error.why, f"{error.remedy}, or set pictures.unreadable to skip") from error
+        self.left_out.append(LeftOut(path=shown(path.relative_to(self._directory)), cause=error.cause))
 
 
 def _leaked(entries: list[FileEntry]) -> int:
@@ -161,4 +184,4 @@ def _leaked(entries: list[FileEntry]) -> int:
 
 
 def _bad(path: Path, why: str, remedy: str) -> UsageError:
-    return UsageError(f"the data at {path} cannot be used", why=why, remedy=remedy)
+    return UsageError(f"the data at {shown(path)} cannot be used", why=why, remedy=remedy)

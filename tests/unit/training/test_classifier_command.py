@@ -56,13 +56,16 @@ def test_a_training_ends_with_a_result_a_record_and_a_model(
     assert [(epoch["epoch"], epoch["step"]) for epoch in result["epochs"]] == [(1, 8), (2, 16)]
     assert set(result["epochs"][0]["metrics"]) == {"train_loss", "val_loss", "val_accuracy", "learning_rate"}
     final = result["final"]
-    assert set(final) == {"test_accuracy", "test_loss", "best_epoch", "val_loss", "steps", "classes", "confusion"}
+    assert set(final) == {
+        "test_accuracy", "test_loss", "best_epoch", "val_loss", "steps", "classes", "confusion", "left_out",
+    }  # fmt: skip
     assert final["test_accuracy"] == sum(row[index] for index, row in enumerate(final["confusion"])) / 12
 
     record = read_run(tmp_path / "results", "r1")
     assert record is not None
     assert (record.commit, record.outcome, record.final) == ("abc", "finished", final)
-    (model,) = record.artifacts
+    model, *pictures = record.artifacts
+    assert [item.name for item in pictures] == ["confusion.svg", "curves.svg"]
     path = tmp_path / "results" / model.path
     assert path.parent == tmp_path / "results" / result["run_directory"]
     assert sha256_of(path) == model.sha256

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_every_configuration_of_the_repository_loads(root: Path) -> None:
-    found = sorted(root.glob("configs/*/classifier.yaml"))
+    found = sorted([*root.glob("configs/*/classifier*.yaml"), *root.glob("configs/*/fashion.yaml")])
     assert found
     for path in found:
         load_config(path, Config)

@@ -54,7 +54,7 @@ def test_the_command_lays_out_once_and_then_does_nothing(tmp_path: Path, capsys:
 def test_what_else_is_there_is_refused_untouched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     assert main(["--out", str(tmp_path)]) == 2
-    assert "is not these digits" in capsys.readouterr().err
+    assert "is not this data set" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -71,5 +71,5 @@ def test_what_a_killed_layout_left_is_replaced(tmp_path: Path) -> None:
 
 def test_a_directory_in_which_a_picture_differs_is_refused(tmp_path: Path) -> None:
     lay_out(tmp_path / "digits", {"a/b.png": b"1"})
-    with pytest.raises(UsageError, match="not these digits"):
+    with pytest.raises(UsageError, match="not this data set"):
         lay_out(tmp_path / "digits", {"a/b.png": b"2"})

@@ -12,8 +12,9 @@ import torch
 from tests.support.training import same, small_config, small_folder
 from training.classifier.augmentation import augment
 from training.classifier.config import Augmentation, Config
-from training.classifier.network import SmallCnn
-from training.classifier.trainer import Evaluation, Trainer
+from training.classifier.evaluation import Evaluation
+from training.classifier.network import ResNet18, SmallCnn
+from training.classifier.trainer import Trainer
 from training.harness.config import load_config
 from training.pictures.folder import ImageFolder, read_image_folder
 from trimtab.errors import HealthError
@@ -133,22 +134,119 @@ def test_accuracy_is_the_diagonals_part() -> None:
     assert Evaluation(loss=0.0, confusion=((3, 1), (0, 4))).accuracy == 7 / 8
 
 
+@pytest.mark.parametrize(
+    ("kind", "precision", "pieces"),
+    [("resnet-18", "float32", 1), ("small-cnn", "bfloat16", 3), ("small-cnn", "float16", 1)],
+)
+def test_every_kind_of_network_and_precision_goes_on_to_the_same_bits(
+    tmp_path: Path, data: ImageFolder, kind: str, precision: str, pieces: int
+) -> None:
+    path = small_config(
+        tmp_path / "config.yaml", network={"kind": kind}, optimisation={"precision": precision, "pieces": pieces}
+    )
+    config = load_config(path, Config)
+    whole = Trainer(config, data)
+    advance(whole, 5)
+    state = through_a_file(whole.state())
+    advance(whole, 5)
+    second = Trainer(config, data)
+    second.load(state)
+    advance(second, 5)
+    assert same(through_a_file(second.state()), through_a_file(whole.state()))
+    assert {value.dtype for value in whole.network.parameters()} == {torch.float32}
+
+
+def test_a_state_of_float16_holds_the_scale_of_its_losses(tmp_path: Path, data: ImageFolder) -> None:
+    scales = []
+    for precision in ("float16", "float32"):
+        path = small_config(tmp_path / "config.yaml", optimisation={"precision": precision})
+        trainer = Trainer(load_config(path, Config), data)
+        trainer.advance()
+        scales.append(trainer.state()["scaler"].get("scale"))
+    assert scales[0] >= 1
+    assert scales[1] is None
+
+
+def test_a_batch_in_pieces_has_the_gradient_of_the_whole_batch(tmp_path: Path, data: ImageFolder) -> None:
+    # The pieces are copies of one another, so that the normalisation of each is that of the whole.
+    pictures, labels = data.train.pictures[:6].repeat(4, 1, 1, 1) / 255, data.train.labels[10:16].repeat(4)
+    gradients = []
+    for pieces in (1, 4):
+        path = small_config(
+            tmp_path / "config.yaml", network={"dropout": 0.0}, optimisation={"pieces": pieces, "batch_size": 24}
+        )
+        trainer = Trainer(load_config(path, Config), data)
+        trainer.accumulate(pictures, labels)
+        gradients.append([value.grad for value in trainer.network.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def how(**changes: float) -> Augmentation:
+    still: dict[str, Any] = {
+        "rotation_degrees": 0, "shift_pixels": 0, "scale": 0, "mirror": 0, "contrast": 0, "erase_pixels": 0,
+    }  # fmt: skip
+    return Augmentation(**{**still, **changes})
+
+
 def test_without_augmentation_a_picture_stays_what_it_is() -> None:
     pictures = torch.rand(5, 3, 16, 16)
-    still = Augmentation(rotation_degrees=0, shift_pixels=0, scale=0)
-    assert torch.allclose(augment(pictures, still), pictures, atol=1e-5)
+    assert torch.allclose(augment(pictures, how()), pictures, atol=1e-5)
 
 
 def test_augmentation_moves_no_further_than_it_is_told() -> None:
     pictures = torch.zeros(200, 1, 17, 17)
     pictures[:, :, 8, 8] = 1
-    moved = augment(pictures, Augmentation(rotation_degrees=0, shift_pixels=2, scale=0))
+    moved = augment(pictures, how(shift_pixels=2))
     assert moved[:, :, 5:12, 5:12].sum() == pytest.approx(moved.sum().item())
     assert not torch.allclose(moved[0], moved[1])
     assert moved.min() >= 0
 
 
+def test_a_mirrored_picture_is_the_picture_left_to_right() -> None:
+    torch.manual_seed(1)
+    pictures = torch.rand(400, 1, 9, 9)
+    moved = augment(pictures, how(mirror=0.25))
+    mirrored = [torch.allclose(one, other.flip(-1), atol=1e-5) for one, other in zip(moved, pictures, strict=True)]
+    as_before = [torch.allclose(one, other, atol=1e-5) for one, other in zip(moved, pictures, strict=True)]
+    assert sum(mirrored) + sum(as_before) == 400
+    assert 60 < sum(mirrored) < 140
+
+
+def test_contrast_keeps_the_mean_and_the_range() -> None:
+    torch.manual_seed(1)
+    pictures = 0.4 + 0.2 * torch.rand(50, 3, 8, 8)
+    changed = augment(pictures, how(contrast=0.5))
+    assert torch.allclose(changed.mean(dim=(1, 2, 3)), pictures.mean(dim=(1, 2, 3)), atol=1e-5)
+    spread = changed.std(dim=(1, 2, 3)) / pictures.std(dim=(1, 2, 3))
+    assert 0.5 <= spread.min() < 0.7
+    assert 1.3 < spread.max() <= 1.5
+
+
+def test_what_is_erased_is_a_square_of_that_side_somewhere_else_each_time() -> None:
+    torch.manual_seed(1)
+    blanked = (augment(torch.ones(2000, 1, 16, 16), how(erase_pixels=4)) < 0.5).squeeze(1)
+    counts = blanked.sum(dim=(1, 2))
+    assert counts.max() == 16
+    assert counts.min() >= 4  # at a corner, a quarter of it
+    assert blanked.any(dim=0).all()
+
+
 @pytest.mark.parametrize("side", [8, 9, 31, 64])
-def test_the_network_takes_pictures_of_any_side(side: int) -> None:
-    network = SmallCnn(channels=3, classes=5, width=2, dropout=0.1)
-    assert network(torch.zeros(2, 3, side, side)).shape == (2, 5)
+def test_the_networks_take_pictures_of_any_side_even_one_at_a_time(side: int) -> None:
+    small = SmallCnn(channels=3, classes=5, width=2, dropout=0.1)
+    resnet = ResNet18(channels=3, classes=5, width=2, dropout=0.1, side=side)
+    assert small(torch.zeros(1, 3, side, side)).shape == resnet(torch.zeros(1, 3, side, side)).shape == (1, 5)
+
+
+def test_the_resnet_has_the_published_number_of_weights() -> None:
+    resnet = ResNet18(channels=3, classes=1000, width=64, dropout=0.0, side=224)
+    assert sum(value.numel() for value in resnet.parameters()) == 11_689_512  # arXiv 1512.03385 with its 18 layers
+
+
+def test_a_resnet_learns_the_digits_of_a_small_folder(tmp_path: Path, data: ImageFolder) -> None:
+    path = small_config(tmp_path / "config.yaml", network={"kind": "resnet-18", "width": 8})
+    trainer = Trainer(load_config(path, Config), data)
+    while not trainer.done:
+        trainer.advance()
+    assert trainer.evaluate(data.test).accuracy >= 0.75

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import struct
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,15 +16,16 @@ from PIL import Image
 
 from tests.support.training import small_folder
 from training.pictures.config import Pictures
+from training.pictures.decoding import shown
 from training.pictures.folder import read_image_folder
 from trimtab.errors import BudgetError, UsageError
 from trimtab.storage.manifests import FileEntry, digest, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-GREY = Pictures(side=8, channels=1)
+GREY = Pictures(side=8, channels=1, unreadable="stop")
+SKIPPING = Pictures(side=8, channels=1, unreadable="skip")
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +82,12 @@ def test_other_sizes_modes_and_jpeg_are_made_alike(folder: Path) -> None:
     (place / "d.png").write_bytes(encoded(Image.new("LA", (8, 8))))
     (place / "e.png").write_bytes(encoded(Image.new("1", (1, 1))))
     assert read_image_folder(folder, GREY).train.pictures.shape == (65, 1, 8, 8)
-    assert read_image_folder(folder, Pictures(side=16, channels=3)).train.pictures.shape == (65, 3, 16, 16)
+    assert read_image_folder(folder, Pictures(side=16, channels=3, unreadable="stop")).train.pictures.shape == (
+        65,
+        3,
+        16,
+        16,
+    )
 
 
 def test_hidden_names_and_a_manifest_beside_the_splits_are_no_part_of_the_data(folder: Path) -> None:
@@ -100,7 +108,7 @@ def test_a_picture_in_two_splits_is_counted(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "no sound picture"),
+        (b"", "it is empty"),
         (b"hello", "no sound picture"),
         (encoded(Image.linear_gradient("L"))[:-200], "no sound picture"),
         (encoded(Image.new("L", (64, 64)), "JPEG")[:200], "no sound picture"),
@@ -143,7 +151,7 @@ def leave_one_class(folder: Path) -> None:
         (lambda folder: shutil.rmtree(folder / "val" / "2"), "val", "differ in ['2']"),
         (lambda folder: (folder / "test" / "2").rename(folder / "test" / "two"), "test", "['2', 'two']"),
         (lambda folder: (folder / "train" / "notes.txt").write_text("x"), "train", "holds a file"),
-        (lambda folder: (folder / "train" / "0" / "notes.txt").write_text("x"), "0", "neither PNG nor JPEG"),
+        (lambda folder: (folder / "train" / "0" / "notes.txt").write_text("x"), "notes.txt", "neither PNG nor JPEG"),
         (lambda folder: (folder / "train" / "0" / "x.png").mkdir(), "x.png", "directory"),
         (lambda folder: (folder / "train" / "0" / "x.png").symlink_to("nowhere"), "x.png", "No such file"),
     ],
@@ -163,4 +171,102 @@ def test_pictures_that_do_not_fit_in_memory_are_refused_before_any_is_read(folde
     for number in range(6000):
         (folder / "train" / "0" / f"x{number}.png").touch()
     with pytest.raises(BudgetError, match="does not fit in memory"):
-        read_image_folder(folder, Pictures(side=512, channels=3))
+        read_image_folder(folder, Pictures(side=512, channels=3, unreadable="stop"))
+
+
+def hostile(folder: Path) -> dict[str, str]:
+    """Put one file of each kind into train/1, and return the cause that each is to be counted by."""
+    place, outside = folder / "train" / "1", folder.parent / "outside.png"
+    outside.write_bytes(encoded(Image.new("L", (8, 8))))
+    (place / "a link out.png").symlink_to(outside)
+    (place / "a loop.png").symlink_to(place / "a loop.png")
+    (place / "nowhere.png").symlink_to(place / "missing.png")
+    os.mkfifo(place / "pipe.png")
+    (place / "folder.png").mkdir()
+    (place / "empty.png").touch()
+    (place / "notes.txt").write_text("x")
+    (place / "half.jpg").write_bytes(encoded(Image.new("L", (64, 64)), "JPEG")[:200])
+    (place / "deep.png").write_bytes(encoded(Image.new("I;16", (8, 8))))
+    (place / "bomb.png").write_bytes(png_that_claims(60_000, 60_000))
+    (place / "new\nline.png").write_bytes(outside.read_bytes())
+    with (place / "large.png").open("wb") as stream:
+        stream.truncate(2 * 1024**3)  # a hole: it claims 2 GiB, and takes nothing
+    Path(os.fsdecode(os.fsencode(place) + b"/caf\xe9.png")).write_bytes(outside.read_bytes())
+    return {
+        "a link out.png": "a link out of the data",
+        "a loop.png": "not readable",
+        "nowhere.png": "not readable",
+        "pipe.png": "no file",
+        "folder.png": "no file",
+        "empty.png": "empty",
+        "notes.txt": "no picture by its name",
+        "half.jpg": "no sound picture",
+        "deep.png": "16 bits a pixel",
+        "bomb.png": "too many pixels",
+        "new\\nline.png": "no text as a name",
+        "large.png": "larger than 32 MiB",
+        "caf\\udce9.png": "no text as a name",
+    }
+
+
+def test_hostile_files_are_skipped_and_counted_by_their_cause(sound: Path, folder: Path) -> None:
+    expected = hostile(folder)
+    data = read_image_folder(folder, SKIPPING)
+    assert {item.path.removeprefix("train/1/"): item.cause for item in data.left_out} == expected
+    assert sum(data.left_out_counts.values()) == len(expected)
+    assert data.left_out_counts["no text as a name"] == 2
+    clean = read_image_folder(sound, GREY)
+    assert data.sha256 == clean.sha256
+    assert torch.equal(data.train.pictures, clean.train.pictures)
+    assert torch.equal(data.train.labels, clean.train.labels)
+    assert "2 skipped, no file: train/1/folder.png, train/1/pipe.png" in data.warnings
+    assert all(line.encode().isascii() and "\n" not in line for line in data.warnings)
+
+
+def test_each_hostile_file_stops_the_job_by_name_where_none_is_to_be_skipped(folder: Path) -> None:
+    names = set(hostile(folder))
+    place = folder / "train" / "1"
+    stopped = set()
+    while names - stopped:
+        with pytest.raises(UsageError, match="cannot be used") as caught:
+            read_image_folder(folder, GREY)
+        (name,) = [name for name in names if f"/{name} cannot" in caught.value.what]
+        assert "set pictures.unreadable to skip" in caught.value.remedy
+        stopped.add(name)
+        (bad,) = [path for path in place.iterdir() if shown(path.name) == name]
+        bad.rmdir() if bad.is_dir() else bad.unlink()
+    assert read_image_folder(folder, GREY).left_out == ()
+
+
+def test_a_class_of_which_nothing_is_left_stops_even_where_files_are_skipped(folder: Path) -> None:
+    for path in (folder / "val" / "2").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UsageError, match="2 cannot be used") as caught:
+        read_image_folder(folder, SKIPPING)
+    assert caught.value.why == "none of its 4 files can be used: empty"
+
+
+@pytest.mark.parametrize("place", ["train/0", "val"])
+def test_a_folder_that_is_a_link_out_of_the_data_is_refused(folder: Path, place: str) -> None:
+    (folder / place).rename(folder.parent / "elsewhere")
+    (folder / place).symlink_to(folder.parent / "elsewhere")
+    with pytest.raises(UsageError, match="cannot be used") as caught:
+        read_image_folder(folder, SKIPPING)
+    assert "leads out of the data" in caught.value.why
+
+
+def test_data_that_is_itself_a_link_and_links_within_it_are_read(folder: Path, tmp_path: Path) -> None:
+    before = read_image_folder(folder, GREY)
+    (tmp_path / "link").symlink_to(folder)
+    place = folder / "train" / "1"
+    first = min(place.iterdir())
+    (place / "zz.png").symlink_to(first)
+    after = read_image_folder(tmp_path / "link", GREY)
+    assert len(after.train.labels) == len(before.train.labels) + 1
+
+
+def test_a_class_whose_name_is_no_text_is_refused(folder: Path) -> None:
+    os.mkdir(os.fsencode(folder / "train") + b"/caf\xe9")  # noqa: PTH102 - a name of bytes
+    with pytest.raises(UsageError, match=r"caf\\udce9 cannot be used") as caught:
+        read_image_folder(folder, SKIPPING)
+    assert "not UTF-8" in caught.value.why
