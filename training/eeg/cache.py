@@ -1,0 +1,135 @@
+"""The cache's directory: whose it is, where each way of preparing signal lies, what of it is there. Never wiped.
+
+    CACHE/EEG-CACHE.json                              whose directory this is
+    CACHE/signal-KEY/KEY.json                         what KEY stands for: preprocessing, channels, montage, code
+    CACHE/signal-KEY/recordings/PATH-OF-THE-EDF.eeg   one file a recording (training.eeg.recording_file)
+    CACHE/signal-KEY/corpora/CHOICE.json              what a choice of recordings came to (training.eeg.corpus)
+
+Each file says what it is, so nothing here is trusted for its place alone, and nothing is needed that could get lost: a
+directory whose mark is missing is taken up again if all in it is ours, and refused, untouched, if not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from training.eeg.montage import CHANNELS, REFERENCE
+from training.eeg.preprocessing import VERSION
+from training.eeg.recording_file import PART, SUFFIX, Facts, read_facts
+from training.eeg.sections import CorpusChoice, Signal
+from trimtab.errors import UsageError
+from trimtab.storage.durable import make_directory, write_whole
+
+_MARKER: Final = "EEG-CACHE.json"
+_MARKED: Final = {"format": "eeg-cache/1"}
+_ABANDONED_S: Final = 3600  # a part is written within minutes, or its builder is dead
+
+
+def signal_key(how: Signal) -> str:
+    """Return the name of a way to prepare signal: equal keys, equal signal."""
+    return hashlib.sha256(_canonical(_meaning(how))).hexdigest()[:16]
+
+
+class Cache:
+    """One way of preparing signal within a cache directory."""
+
+    def __init__(self, directory: Path, how: Signal) -> None:
+        self.directory = directory
+        self.how = how
+        self.key = signal_key(how)
+        self.home = directory / f"signal-{self.key}"
+
+    def prepare(self) -> None:
+        """Make the directory, or take one up. Raises UsageError, and touches nothing, where it is someone else's."""
+        make_directory(self.directory)
+        marker = self.directory / _MARKER
+        if (found := _read_json(marker)) is None:
+            if strangers := sorted(path.name for path in self.directory.iterdir() if not _is_ours(path)):
+                raise self._foreign(f"it holds {strangers[0]!r}, and no {_MARKER} says that it is a cache")
+            write_whole(marker, _canonical(_MARKED))
+        elif found != _MARKED:
+            raise self._foreign(f"{_MARKER} says {str(found)[:80]}")
+        make_directory(self.home)
+        named = self.home / "KEY.json"
+        if (meant := _read_json(named)) is None:
+            write_whole(named, _canonical(_meaning(self.how)))
+        elif meant != _meaning(self.how):
+            raise self._foreign(f"{named} says that it was prepared in another way")
+
+    def file_of(self, path: str) -> Path:
+        """Return where a recording's file lies. Raises UsageError where a link leads out of the cache."""
+        file = self.home / "recordings" / f"{path}{SUFFIX}"
+        if not file.parent.resolve().is_relative_to(self.directory.resolve()):
+            raise self._foreign(f"{file.parent} leads out of it")
+        return file
+
+    def whole(self, path: str, source_bytes: int) -> Facts | None:
+        """Return a recording's facts where its file is there, whole, and made of this source."""
+        facts = self.facts(path)
+        return facts if facts is not None and facts.is_final_for(source_bytes) else None
+
+    def facts(self, path: str) -> Facts | None:
+        """Return a recording's facts where its file is there, whole, and made in this way."""
+        facts = read_facts(self.file_of(path))
+        return facts if facts is not None and (facts.path, facts.signal_key) == (path, self.key) else None
+
+    def corpus_file(self, choice: CorpusChoice) -> Path:
+        """Return where the corpus of a choice is written down."""
+        limit = "all" if choice.limit_files is None else f"first-{choice.limit_files}"
+        return self.home / "corpora" / f"{limit}.json"
+
+    def remove_abandoned(self) -> int:
+        """Remove what killed builders left half written, once no living one can be at it; return how many."""
+        removed = 0
+        for part in (self.home / "recordings").rglob(f".*{PART}"):
+            with suppress(FileNotFoundError):  # another one removed it
+                if time.time() - part.stat().st_mtime > _ABANDONED_S:
+                    part.unlink()
+                    removed += 1
+        return removed
+
+    def _foreign(self, why: str) -> UsageError:
+        return UsageError(
+            f"{self.directory} cannot be used as the cache",
+            why=why,
+            remedy="give another --cache; nothing there was touched",
+        )
+
+
+def _meaning(how: Signal) -> dict[str, Any]:
+    """Return all that the prepared signal depends on, besides the recording."""
+    return {
+        "channels": list(CHANNELS),
+        "montage": REFERENCE,
+        "code_version": VERSION,
+        "signal": how.model_dump(mode="json"),
+    }
+
+
+def _canonical(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, indent=1).encode()
+
+
+def _is_ours(path: Path) -> bool:
+    if path.name == f".{_MARKER}.part":
+        return True
+    meant = _read_json(path / "KEY.json") if path.is_dir() else None
+    return meant is not None and path.name == f"signal-{hashlib.sha256(_canonical(meant)).hexdigest()[:16]}"
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """Return a file's JSON object, or None where there is no file. Raises UsageError when it is something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path} cannot be read", why=str(error), remedy="move it away if it is damaged, or give another --cache"
+        ) from error
+    return found if isinstance(found, dict) else {"": found}
