@@ -98,7 +98,8 @@ def _function(plane: Plane, function: Function) -> dict[str, Any]:
         "buckets": [
             {"bucket": mount.bucket_name, "path": mount.mount_path, "prefix": mount.key_prefix,
              "read_only": mount.read_only, "role_arn": mount.oidc_auth_role_arn or None,
-             "endpoint_url": mount.bucket_endpoint_url or None}
+             "endpoint_url": mount.bucket_endpoint_url or None,
+             "secret_keys": _secret(plane, mount.credentials_secret_id)["keys"]}
             for mount in definition.cloud_bucket_mounts
         ],
         "secrets": [_secret(plane, secret_id) for secret_id in definition.secret_ids],
