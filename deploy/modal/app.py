@@ -1,106 +1,76 @@
-"""The Modal app of this project: one function for each job of the catalogue, around the job's own program.
+"""The Modal app of this project: a function for each job of the catalogue, and for what goes before and after.
 
-    modal run deploy/modal/app.py --action train --job JOB [--config FILE] [--run-id ID] [--resume]
-                                  [--wait no] [--results DIR]
+    modal run [--detach] deploy/modal/app.py --action ACTION [--config FILE] [--profile NAME] [--resume] ...
+    modal run [--detach] deploy/modal/app.py::train --config-path FILE            ::NAME is --action of that function
+    modal deploy deploy/modal/app.py                                              all functions, on their own machines
 
-Reads the data from the bucket, read-only, with the job's role; keeps results on a Volume and commits it after each
-checkpoint; what is preempted, killed or out of time goes on from there in the next attempt. Names come from
-trimtab.yaml, resources from profiles/JOB.toml, the role from the infrastructure's outputs. In a container this file is
-imported again, where none of these are: everything but `train` is declared at the desk only.
+Reads the data from the bucket, read-only, with the job's role; keeps results on a Volume and commits after each
+checkpoint; what is preempted, killed or out of time goes on from there in the next attempt. Functions stand in `jobs/`,
+machines in `profiles/`, what runs in a container in `attempts.py`, names in trimtab.yaml.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import modal
 
-RESULTS = "/results"
-DATA = "/data"
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
+from deploy.modal.desk import Desk, said_plainly  # noqa: E402 - the client puts this file's folder on the path, not ours
+from deploy.modal.launch import Launch  # noqa: E402
 
-def train(
-    job: str, config: str, *, volume: str, run_id: str | None, must_resume: bool, commit: str | None
-) -> dict[str, Any]:
-    """Run one attempt of a job in a container and return its record; `config` is the configuration's text."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from training.harness.attempt import Hooks, run_job
-
-    stopped: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))  # a preemption: 30 s are left
-    results = modal.Volume.from_name(volume)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.yaml"
-        path.write_text(config)
-        result = run_job(
-            job,
-            config=path,
-            data=Path(DATA),
-            results=Path(RESULTS),
-            run_id=run_id,
-            must_resume=must_resume,
-            git_commit=commit,
-            hooks=Hooks(stop=lambda: bool(stopped), say=_say, commit=results.commit),
-        )
-    results.commit()
-    if result.outcome == "interrupted":
-        raise KeyboardInterrupt  # no result: the same input is given to the next attempt
-    record: dict[str, Any] = result.record.model_dump(mode="json")
-    return {"outcome": result.outcome, "resumed_from_step": result.resumed_from_step, "record": record}
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
-
-
-if modal.is_local():
-    ROOT = Path(__file__).resolve().parents[2]
-    sys.path[:0] = [str(ROOT), str(ROOT / "src")]
-
-    from deploy.modal.desk import Desk, said_plainly
-
-    with said_plainly():
-        DESK = Desk.of(ROOT)
+app = modal.App()
+with said_plainly():
+    DESK = Desk.of(ROOT, sys.argv)
+    if DESK is not None:
         app = modal.App(DESK.catalogue.modal.app)
-        for name in DESK.catalogue.jobs:
-            DESK.declare(app, name, train)
-else:
-    app = modal.App()
+        DESK.declare(app)
 
 
 @app.local_entrypoint()
-def main(
-    action: str = "train",
+def main(  # noqa: PLR0913, PLR0917 - Modal makes flags of these
+    action: str = "",
     job: str = "",
     config: str = "",
+    config_path: str = "",
+    profile: str = "",
     run_id: str = "",
-    resume: bool = False,  # noqa: FBT001, FBT002 - Modal makes flags of these
+    resume: bool = False,  # noqa: FBT001, FBT002 - Modal makes a flag of it
     wait: str = "yes",
     results: str = "",
+    cap_seconds: float = 0.0,
 ) -> None:
-    """Train a job: to its end, or with `--wait no` until it is under way."""
+    """Launch one function: to its end, or with `--wait no` until it is under way."""
+    if DESK is None:
+        raise AssertionError("only help was asked for")
+    words = Launch(
+        action=action,
+        job=job,
+        config=config,
+        config_path=config_path,
+        profile=profile,
+        run_id=run_id,
+        resume=resume,
+        wait=wait,
+        results=results,
+        cap_seconds=cap_seconds,
+    )
     with said_plainly():
-        DESK.check(action=action, job=job, wait=wait)
-        call = DESK.functions[job].spawn(
-            job,
-            DESK.config_text(job, config),
-            volume=DESK.volume_name,
-            run_id=run_id or None,
-            must_resume=resume,
-            commit=DESK.commit(),
-        )
-    sys.stdout.write(f"{json.dumps({'app_id': app.app_id, 'call_id': call.object_id})}\n")
+        call, told = DESK.start(words)
+    sys.stdout.write(f"{json.dumps({'app_id': app.app_id, **told})}\n")
     sys.stdout.flush()
     if wait == "no":
         return
     document = call.get()
     if results:
-        DESK.fetch(document["record"], Path(results))
+        DESK.fetch(document.get("paths", []), Path(results))
     sys.stdout.write(f"{json.dumps(document)}\n")
+
+
+# app.py::NAME is this entry point, too, with that function's action: one place refuses what is wrong.
+if DESK is not None:
+    globals().update(dict.fromkeys(DESK.functions, main))

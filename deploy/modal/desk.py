@@ -1,6 +1,7 @@
-"""What `app.py` is made of at the desk: the catalogue, the infrastructure's outputs, the image, one function a job.
+"""What `app.py` is made of at the desk: functions, machines, mounts, and the call of what is launched.
 
-Runs `trimtab infra outputs` and reads the catalogue, the profiles and the locks. Is not there in a container.
+Reads the catalogue and the tables beside it, asks `trimtab infra outputs` for bucket and roles, refuses what is wrong
+before Modal hears of it: words, configuration, machine, mounts, token, role. Is not used in a container.
 """
 
 from __future__ import annotations
@@ -9,27 +10,30 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, Self
 
 import modal
+import yaml
 from modal.types import FileEntryType
 
-from deploy.modal.resources import profile_of
+from deploy.modal import attempts
+from deploy.modal.fit import require_fit, require_places
+from deploy.modal.functions import Function, load_functions
+from deploy.modal.images import image_of
+from deploy.modal.launch import Launch, read_launch, words_of
+from deploy.modal.resources import Profile, profile_of
 from trimtab.catalogue import Catalogue, load_catalogue
-from trimtab.errors import TrimtabError, UsageError
+from trimtab.errors import ToolMissingError, TrimtabError, UsageError
 from trimtab.process import Command, ProcessRunner
 from trimtab.project import current_commit
-from trimtab.steps.plans import require_known
 from trimtab.storage.durable import make_directory, write_whole
 
-RESULTS: Final = "/results"
-DATA: Final = "/data"
-PYTHON: Final = "3.11"
-_PIP: Final = "python -m pip install --no-cache-dir --no-deps --require-hashes --requirement"
+_MODULE: Final = "deploy.modal.app"
+_STORE_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
 @contextmanager
@@ -43,103 +47,250 @@ def said_plainly() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """Where data and results lie: the bucket, and either a role for each job, or a store's address and its secret."""
+
+    name: str
+    region: str
+    role_arns: Mapping[str, str]
+    endpoint_url: str = ""
+    secret: str = ""
+
+    def mount(self, job: str, prefix: str, *, read_only: bool) -> modal.CloudBucketMount:
+        """Return the mount of a prefix. Raises UsageError for a job that has no role."""
+        if self.endpoint_url:
+            keys = modal.Secret.from_name(self.secret, required_keys=list(_STORE_KEYS))
+            return modal.CloudBucketMount(
+                self.name,
+                bucket_endpoint_url=self.endpoint_url,
+                key_prefix=prefix,
+                secret=keys,
+                read_only=read_only,
+                force_path_style=True,
+            )
+        role = self.role_arns.get(job)
+        if not role:
+            raise UsageError(
+                f"job {job} has no role that reads its data",
+                why=f"the infrastructure's outputs name roles for {', '.join(self.role_arns) or 'no job'}",
+                remedy="apply the infrastructure as the catalogue has it now: trimtab infra up",
+            )
+        region = modal.Secret.from_dict({"AWS_REGION": self.region})  # the mount has no other way to be told
+        return modal.CloudBucketMount(
+            self.name, key_prefix=prefix, oidc_auth_role_arn=role, read_only=read_only, secret=region
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """What is launched, on which machine, with which configuration."""
+
+    words: Launch
+    function: Function
+    machine: str
+    profile: Profile
+    config: str
+    """The configuration's text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """The project, as one call of `modal run` finds it."""
+    """The project, as one command of Modal's client finds it."""
 
     root: Path
     catalogue: Catalogue
-    bucket: str
-    role_arns: dict[str, str]
-    functions: dict[str, Any] = field(default_factory=dict)
+    embedded: bool
+    bucket: Bucket
+    functions: Mapping[str, Function]
+    launched: Launched | None = None
+    declared: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, root: Path) -> Self:
-        """Read it. TRIMTAB_CATALOGUE names another catalogue, TRIMTAB_STACK another stack than dev.
+    def of(cls, root: Path, argv: list[str]) -> Self | None:
+        """Read it for a command line; None where only help is asked for.
 
-        Raises TrimtabError.
+        TRIMTAB_CATALOGUE names another catalogue, TRIMTAB_STACK another stack than dev. Raises TrimtabError.
         """
         path = Path(os.environ.get("TRIMTAB_CATALOGUE") or root / "trimtab.yaml")
+        catalogue, functions = load_catalogue(path), load_functions()
+        asked = words_of(argv, root / "deploy/modal/app.py", _MODULE)
+        words = None if asked is None else read_launch(asked[1])
+        if asked is not None and words is None:
+            return None
+        launched = None if words is None or asked is None else _launched(root, catalogue, functions, words, asked[0])
+        for function in functions.values() if launched is None else (launched.function,):
+            require_places(function)
+            _job_of(catalogue, function)
+            if launched is None:
+                profile_of(function.profile)
+        _require_token()
         embedded = os.environ.get("MODAL_SERVER_URL", "").startswith("http://127.0.0.1:")
-        words = ("infra", "outputs", *(("--embedded",) if embedded else ()))
-        stack = os.environ.get("TRIMTAB_STACK", "dev")
-        argv = (sys.executable, "-P", "-m", "trimtab", *words, "--stack", stack, "--catalogue", str(path), "--json")
-        done = ProcessRunner().run(Command(argv=argv, cwd=root, hint="run `trimtab infra up` first", house=True))
-        outputs = json.loads(done.stdout)
-        outputs = outputs.get("outputs", outputs)
         return cls(
-            root=root, catalogue=load_catalogue(path), bucket=outputs["bucket"], role_arns=outputs["modal_role_arns"]
+            root=root,
+            catalogue=catalogue,
+            embedded=embedded,
+            bucket=_bucket(root, path, catalogue, embedded=embedded),
+            functions=functions,
+            launched=launched,
         )
 
-    @property
-    def volume_name(self) -> str:
-        """The Volume of all results."""
-        return f"{self.catalogue.modal.app}-results"
+    def declare(self, app: modal.App) -> None:
+        """Declare the function that is launched; for `modal deploy`, every one, each on its own machine."""
+        if self.launched is not None:
+            self._declare(app, self.launched.function, self.launched.profile)
+            return
+        for function in self.functions.values():
+            self._declare(app, function, profile_of(function.profile))
 
-    def volume(self) -> modal.Volume:
-        """Return it; it is made when it is not there."""
-        return modal.Volume.from_name(self.volume_name, create_if_missing=True)
-
-    def declare(self, app: modal.App, job: str, train: Callable[..., Any]) -> None:
-        """Declare the function of a job. Raises UsageError when its resources are not there."""
-        profile = profile_of(job)
-        data = modal.CloudBucketMount(
-            self.bucket,
-            key_prefix=self.catalogue.jobs[job].data,
-            oidc_auth_role_arn=self.role_arns[job],
-            read_only=True,
-            secret=modal.Secret.from_dict({"AWS_REGION": self.catalogue.aws.region}),  # the mount has no other way
-        )
+    def _declare(self, app: modal.App, function: Function, profile: Profile) -> None:
+        job = _job_of(self.catalogue, function)
+        mounts: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {}
+        if function.data:
+            mounts[function.data] = self.bucket.mount(function.job, job.data, read_only=True)
+        if function.results:
+            mounts[function.results] = self.volume()
+        if function.backup:
+            mounts[function.backup] = self.bucket.mount(function.job, job.results, read_only=False)
         decorate = app.function(
-            name=job,
-            image=self.image(),
-            volumes={RESULTS: self.volume(), DATA: data},
+            name=function.name,
+            image=image_of(self._packages(function, profile), self.root),
+            volumes=mounts,
             retries=modal.Retries(initial_delay=0.0, max_retries=profile.retries),
             single_use_containers=True,  # what an attempt leaves in memory must not reach the next
+            max_containers=function.containers if function.containers > 1 else None,
             **profile.options(),
         )
-        self.functions[job] = decorate(train)
+        self.declared[function.name] = decorate(getattr(attempts, function.runs))
 
-    def image(self) -> modal.Image:
-        """Return the image of all jobs: what the locks hold, by hash, and the code on top."""
-        locks = {"torch": self.root / "requirements-torch.lock", "job": self.root / "deploy/modal/requirements.lock"}
-        image = modal.Image.debian_slim(python_version=PYTHON)
-        for name, lock in locks.items():
-            image = image.add_local_file(lock, f"/requirements/{name}.lock", copy=True)
-        torch = f"{_PIP} /requirements/torch.lock"
-        # Where torch's authors publish the CPU build, for networks whose index has none.
-        index = os.environ.get("TRIMTAB_TORCH_INDEX") or (self.root / "scripts" / "torch-index").read_text().strip()
-        image = image.run_commands(f"{torch} || {torch} --index-url {index}", f"{_PIP} /requirements/job.lock")
-        return image.add_local_python_source("trimtab", "training")
+    def _packages(self, function: Function, profile: Profile) -> Any:
+        """Return what the image holds: CUDA where a GPU is rented, and not on the embedded Modal, which has none."""
+        if function.packages == "cpu" or not profile.gpu:
+            return "cpu"
+        if self.embedded and os.environ.get("TRIMTAB_MODAL_PACKAGES") != "gpu":
+            sys.stderr.write(f"{function.name}: there is no GPU here, so its image holds the processor's packages\n")
+            return "cpu"
+        return function.packages
 
-    def check(self, *, action: str, job: str, wait: str) -> None:
-        """Refuse words that mean nothing. Raises UsageError."""
-        for kind, word, known in (("action", action, ("train",)), ("--wait", wait, ("yes", "no"))):
-            if word not in known:
-                raise UsageError(f"{word!r} is no {kind}", why=f"known: {', '.join(known)}", remedy="name one of these")
-        require_known("job", job, tuple(self.catalogue.jobs))
+    def volume(self) -> modal.Volume:
+        """Return the Volume of all results; it is made when it is not there."""
+        return modal.Volume.from_name(self.catalogue.modal.results_volume, create_if_missing=True)
 
-    def config_text(self, job: str, path: str) -> str:
-        """Return a job's configuration, by default the catalogue's, once it is known to be right. Raises UsageError."""
-        from training.harness.config import load_config
+    def start(self, words: Launch) -> tuple[modal.FunctionCall[Any], dict[str, Any]]:
+        """Call what is launched; return the call, and what a person or a program must know of it."""
+        launched = self.launched
+        if launched is None or words != launched.words:
+            raise AssertionError(f"Modal's client read {words}, and we {launched and launched.words}")
+        function, remote = launched.function, self.declared[launched.function.name]
+        place = attempts.Place(
+            job=function.job,
+            config=launched.config,
+            volume=self.catalogue.modal.results_volume,
+            data=function.data,
+            results=function.results,
+            backup=function.backup,
+        )
+        run_id = words.run_id or None
+        match function.runs:
+            case "train":
+                call = remote.spawn(
+                    place,
+                    run_id=run_id,
+                    must_resume=words.resume,
+                    commit=current_commit(self.root) or None,
+                    timeout_s=launched.profile.timeout_s,
+                    cap_s=words.cap_seconds or None,
+                )
+            case "evaluate":
+                call = remote.spawn(place, run_id=run_id)
+            case "populate":
+                call = remote.spawn(None, place, parts=function.containers - 1, fan_out=remote)
+            case "check":
+                call = remote.spawn(place)
+        return call, {
+            "call_id": call.object_id,
+            "function": function.name,
+            "job": function.job,
+            "run_id": run_id,
+            "profile": launched.machine,
+            "machine": asdict(launched.profile),
+        }
 
-        file = Path(path) if path else self.root / self.catalogue.jobs[job].config
-        load_config(file, importlib.import_module(f"training.{job}.config").Config)
-        return file.read_text(encoding="utf-8")
-
-    def commit(self) -> str | None:
-        """Return the commit that is checked out, for the record."""
-        return current_commit(self.root) or None
-
-    def fetch(self, record: dict[str, Any], results: Path) -> None:
-        """Bring a run's files from the Volume to a folder here, its record last."""
+    def fetch(self, paths: list[str], folder: Path) -> None:
+        """Bring files, and folders (which end in a slash), from the Volume to a folder here, in this order."""
         volume = self.volume()
-        for entry in volume.listdir(record["run_directory"], recursive=True):
-            if entry.type == FileEntryType.FILE:
-                self._fetch(volume, entry.path, results)
-        self._fetch(volume, f"runs/{record['run_id']}.json", results)
+        for path in paths:
+            inside = volume.listdir(path, recursive=True) if path.endswith("/") else ()
+            files = [entry.path for entry in inside if entry.type == FileEntryType.FILE]
+            for file in files if path.endswith("/") else (path,):
+                make_directory((folder / file).parent)
+                write_whole(folder / file, b"".join(volume.read_file(file)))
 
-    @staticmethod
-    def _fetch(volume: modal.Volume, path: str, results: Path) -> None:
-        target = results / path
-        make_directory(target.parent)
-        write_whole(target, b"".join(volume.read_file(path)))
+
+def _launched(
+    root: Path, catalogue: Catalogue, functions: Mapping[str, Function], words: Launch, named: str
+) -> Launched:
+    function = words.function(functions, named=named)
+    machine = words.profile or function.profile
+    profile = profile_of(machine)
+    config = ""
+    if function.runs != "check":
+        given = words.config or words.config_path
+        file = Path(given) if given else root / (function.config or _job_of(catalogue, function).config)
+        config = _config_text(function, file)
+        require_fit(function, machine, profile, yaml.safe_load(config), str(given or file.relative_to(root)))
+    else:
+        require_fit(function, machine, profile, {}, "no configuration")
+    return Launched(words=words, function=function, machine=machine, profile=profile, config=config)
+
+
+def _config_text(function: Function, file: Path) -> str:
+    """Return a configuration, once it is known to be right. Raises UsageError."""
+    from training.harness.config import load_config
+
+    load_config(file, importlib.import_module(f"training.{function.job}.config").Config)
+    return file.read_text(encoding="utf-8")
+
+
+def _job_of(catalogue: Catalogue, function: Function) -> Any:
+    job = catalogue.jobs.get(function.job)
+    if job is None:
+        raise UsageError(
+            f"function {function.name} is of job {function.job}, which the catalogue does not have",
+            why=f"trimtab.yaml lists {', '.join(catalogue.jobs)}",
+            remedy=f"add it under jobs, or take deploy/modal/jobs/{function.job}/ away",
+        )
+    return job
+
+
+def _require_token() -> None:
+    """Refuse to go on where Modal's client could not say who it is. Raises ToolMissingError."""
+    from modal.config import config
+
+    if (config.get("token_id") and config.get("token_secret")) or config.get("oauth_refresh_token"):
+        return
+    raise ToolMissingError(
+        "there is no token for Modal",
+        why="neither MODAL_TOKEN_ID and MODAL_TOKEN_SECRET nor a profile of ~/.modal.toml holds one",
+        remedy='run `modal token set`, or take the embedded Modal: eval "$(trimtab modal up --export)"',
+    )
+
+
+def _bucket(root: Path, path: Path, catalogue: Catalogue, *, embedded: bool) -> Bucket:
+    """Return the stack's bucket with its roles; by TRIMTAB_BUCKET_ENDPOINT, that of an S3-compatible store."""
+    stack = os.environ.get("TRIMTAB_STACK", "dev")
+    if endpoint := os.environ.get("TRIMTAB_BUCKET_ENDPOINT"):
+        secret = os.environ.get("TRIMTAB_BUCKET_SECRET")
+        if not secret:
+            raise UsageError(
+                "the store's keys are not named",
+                why=f"TRIMTAB_BUCKET_ENDPOINT is {endpoint}, and TRIMTAB_BUCKET_SECRET is not set",
+                remedy=f"put {' and '.join(_STORE_KEYS)} into a secret with `modal secret create`, and name it there",
+            )
+        name, region = catalogue.bucket_name(stack), catalogue.aws.region
+        return Bucket(name=name, region=region, role_arns={}, endpoint_url=endpoint, secret=secret)
+    words = ("infra", "outputs", *(("--embedded",) if embedded else ()))
+    argv = (sys.executable, "-P", "-m", "trimtab", *words, "--stack", stack, "--catalogue", str(path), "--json")
+    done = ProcessRunner().run(Command(argv=argv, cwd=root, hint="run `trimtab infra up` first", house=True))
+    outputs = json.loads(done.stdout)
+    outputs = outputs.get("outputs", outputs)
+    return Bucket(name=outputs["bucket"], region=catalogue.aws.region, role_arns=outputs["modal_role_arns"])
