@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+from trimtab.units import parse_duration
+
+
+class Duration(click.ParamType[float]):
+    """A duration such as `90s`, `10min` or `24h`, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds; refuse what is none with the units that there are."""
+        try:
+            return value if isinstance(value, float) else parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
 
 CATALOGUE = click.option(
     "--catalogue",

@@ -9,13 +9,18 @@ import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trimtab.errors import UsageError
 
+if TYPE_CHECKING:
+    from trimtab.project import Project
+
 BUNDLED: Final = Path(__file__).with_name("prices.toml")
+OWN: Final = "prices.toml"
+"""A table of this name in the project's state takes the place of ours."""
 ALIASES: Final[Mapping[str, str]] = {"A10G": "A10", "A100": "A100-40GB", "H100!": "H100", "B200+": "B200"}
 """Names that Modal takes for a GPU of the table. https://modal.com/docs/guide/gpu"""
 
@@ -92,3 +97,9 @@ def load_prices(path: Path = BUNDLED) -> Prices:
     except ValidationError as error:
         why = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
     raise UsageError(f"the price table {path} cannot be used", why=why, remedy="mend it, or move it away")
+
+
+def current_prices(project: Project) -> Prices:
+    """Return the project's own table where it has one, else ours. Raises UsageError when it cannot be used."""
+    own = project.state / OWN
+    return load_prices(own if own.exists() else BUNDLED)

@@ -1,14 +1,18 @@
-"""What an estimate begins with: the machine of a job's profile, and how long its last finished run computed.
+"""What an estimate begins with: the machine of a job's profile, and how long its last run computed.
 
-Asks `deploy.modal.resources` (a program of its own: resources live there alone) and reads the registry of runs.
+Asks `deploy.modal.resources` (a program of its own: resources live there alone), reads the ledger and the registry.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from trimtab.cost.estimate import Machine
+from trimtab.cost.ledger import Ledger
+from trimtab.cost.spending import last_on_modal
 from trimtab.errors import UsageError
 from trimtab.process import Command, Runner
 from trimtab.units import GIB, MIB
@@ -18,10 +22,13 @@ if TYPE_CHECKING:
     from trimtab.storage.runs import RunRecord
 
 
-def machine_of(project: Project, runner: Runner, job: str) -> Machine:
-    """Return what the job's function is given on Modal. Raises UsageError for a job without a profile."""
+def machine_of(project: Project, runner: Runner, job: str, *, profile: str | None = None) -> Machine:
+    """Return what the job's function is given on Modal, in its own profile or in a named one.
+
+    Raises UsageError for a job without a profile, and what the profiles' own program says is wrong.
+    """
     command = Command(
-        argv=project.python_argv("deploy.modal.resources", "--json"),
+        argv=project.python_argv("deploy.modal.resources", "--json", *(("--profile", profile) if profile else ())),
         cwd=project.root,
         hint="mend deploy/modal/profiles/",
         house=True,
@@ -33,23 +40,57 @@ def machine_of(project: Project, runner: Runner, job: str) -> Machine:
             why=f"deploy/modal/profiles/ holds {', '.join(profiles) or 'none'}",
             remedy=f"write deploy/modal/profiles/{job}.toml like its neighbours",
         )
-    profile = profiles[job]
-    region = profile["region"]
+    given = profiles[job]
+    region = given["region"]
     return Machine(
-        gpu=profile["gpu"] or None,
-        gpu_count=profile["gpu_count"],
-        cores=profile["cores"],
-        memory_gib=profile["memory_mib"] * MIB / GIB,
-        disk_gib=profile["disk_mib"] * MIB / GIB,
-        timeout_s=profile["timeout_s"],
-        retries=profile["retries"],
+        gpu=given["gpu"] or None,
+        gpu_count=given["gpu_count"],
+        cores=given["cores"],
+        memory_gib=given["memory_mib"] * MIB / GIB,
+        disk_gib=given["disk_mib"] * MIB / GIB,
+        timeout_s=given["timeout_s"],
+        retries=given["retries"],
         # `eu` is a broad region, `eu-west-1` a narrow one: https://modal.com/docs/guide/region-selection
         region=("narrow" if "-" in region else "broad") if region else None,
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """How long the steps take, and how that is known."""
+
+    compute_s: float
+    told: str
+
+
+def as_last_time(project: Project, job: str, machine: Machine, *, steps: int | None = None) -> Basis | None:
+    """Return how long a job computes by its last run: on Modal on such a machine, else on this one; None without any.
+
+    With `steps`, the rate of that run; without, its whole time, for which it must have finished.
+    """
+    last = last_on_modal(Ledger(project.state / "ledger.jsonl"), job)
+    if last and _is_like(last["machine"], machine) and last["step_s"]:
+        where = f"run {last['run_id']} on {_named(machine)}"
+        if steps is not None:
+            rate = last["steps"] / last["step_s"]
+            return Basis(compute_s=steps / rate, told=f"{steps:,} steps at {rate:.3g} a second, the rate of {where}")
+        if last["state"] == "finished":
+            return Basis(compute_s=last["step_s"], told=f"as long as {where} took")
+    record = last_finished(project, job)
+    if record is None or not (seconds := computed_s(record)):
+        return None
+    where = f"run {record.run_id} took on this machine"
+    if steps is None:
+        return Basis(compute_s=seconds, told=f"as long as {where}")
+    done = record.attempts[-1].last_step
+    if not done:
+        return None
+    told = f"{steps:,} steps at {done / seconds:.3g} a second, as {where}"
+    return Basis(compute_s=steps * seconds / done, told=told)
+
+
 def last_finished(project: Project, job: str) -> RunRecord | None:
-    """Return the job's newest finished run on this machine, or None."""
+    """Return the job's newest run that finished on this machine, or None."""
     from trimtab.storage.runs import list_runs
 
     records = list_runs(project.state / "results").records
@@ -59,3 +100,12 @@ def last_finished(project: Project, job: str) -> RunRecord | None:
 def computed_s(record: RunRecord) -> float:
     """Return the seconds that the attempts of a run took, as far as they were told; a killed one cannot tell."""
     return sum((attempt.ended - attempt.started).total_seconds() for attempt in record.attempts if attempt.ended)
+
+
+def _is_like(found: Mapping[str, Any], machine: Machine) -> bool:
+    return (found["gpu"], found["gpu_count"], found["cores"]) == (machine.gpu, machine.gpu_count, machine.cores)
+
+
+def _named(machine: Machine) -> str:
+    gpu = f"{machine.gpu_count} x {machine.gpu}, " if machine.gpu else ""
+    return f"{gpu}{machine.cores:g} cores"
