@@ -1,0 +1,177 @@
+"""What predictions of a split are worth: scores, the threshold sweep, csv_bi files, pictures. Reads the cache only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from training.eeg.curve import draw_sweep
+from training.eeg.detection import Events, detect, labels_of
+from training.eeg.montage import CHANNELS
+from training.eeg.predictions import as_csv_bi
+from training.eeg.scoring import THRESHOLDS, Scored, Scores, at_threshold, average_precision, score
+from training.eeg.strip import Strip, draw_strip
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from training.eeg.config import Config, Detection
+    from training.eeg.corpus import Corpus
+    from training.eeg.inference import Prediction
+
+_SHOWN_S: Final = 60  # of a recording, in the picture
+_BEFORE_S: Final = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One split, measured: everything is worked out of the predictions, so the same predictions give the same bytes."""
+
+    corpus: Corpus
+    config: Config
+    split: str
+    predictions: tuple[Prediction, ...]
+    scores: Scores
+    sweep: Mapping[float, Scores]
+    average_precision: float
+    seizure_part: float
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers, JSON-able; what is undefined (no event detected, say) is None."""
+        how = self.config.detection
+        event, sample = self.scores.event, self.scores.sample
+        recordings = [self.corpus.recordings[one.recording] for one in self.predictions]
+        return {
+            "split": self.split,
+            "synthetic": self.corpus.synthetic,
+            "recordings": len(recordings),
+            "patients": len({one.patient for one in recordings}),
+            "hours": round(self.scores.hours, 4),
+            "event_f1": event.f1,
+            "event_sensitivity": event.sensitivity,
+            "event_precision": event.precision,
+            "false_alarms_per_day": event.false_per_day,
+            "sample_f1": sample.f1,
+            "sample_sensitivity": sample.sensitivity,
+            "sample_precision": sample.precision,
+            "average_precision": self.average_precision,
+            "average_precision_of_chance": self.seizure_part,
+            "events": {"true": event.true, "found": event.found, "false": event.false},
+            "thresholds": {"upper": how.upper, "lower": how.lower, "minimum_s": how.minimum_s, "merge_s": how.merge_s},
+        }
+
+    @property
+    def line(self) -> str:
+        """Return the summary for a person."""
+        return headline(self.summary)
+
+    def at(self, upper: float) -> dict[str, Any]:
+        """Return the scores at one threshold of the sweep, JSON-able."""
+        scores = self.sweep[upper]
+        return {"upper": upper, "event": asdict(scores.event), "sample": asdict(scores.sample)}
+
+    def files(self, folder: str) -> dict[str, bytes]:
+        """Return scores, pictures and a csv_bi file for each recording, by their paths below a folder."""
+        source = "synthetic corpus" if self.corpus.synthetic else "corpus"
+        sweep = {upper: scores.event for upper, scores in self.sweep.items()}
+        title = f"Event scores by threshold, {self.split} of a {source}"
+        numbers = {"summary": self.summary, "sweep": [self.at(upper) for upper in self.sweep]}
+        return {
+            f"{folder}/scores.json": f"{json.dumps(numbers, indent=1)}\n".encode(),
+            f"{folder}/sweep.svg": draw_sweep(sweep, chosen=self.config.detection.upper, title=title).encode(),
+            f"{folder}/strip.png": self._strip(source),
+            **{f"{folder}/predictions/{path}": content for path, content in self._predicted()},
+        }
+
+    def _predicted(self) -> Iterator[tuple[str, bytes]]:
+        for one in self.predictions:
+            recording = self.corpus.recordings[one.recording]
+            path = PurePosixPath(recording.path).with_suffix(".csv_bi").as_posix()
+            yield path, as_csv_bi(recording, one.probabilities, self.config.detection, synthetic=self.corpus.synthetic)
+
+    def _strip(self, source: str) -> bytes:
+        """Draw a minute of the recording with most seizures, around its first one."""
+        corpus, how = self.corpus, self.config.detection
+        shown = max(self.predictions, key=lambda one: len(corpus.recordings[one.recording].events))
+        recording = corpus.recordings[shown.recording]
+        first = recording.events[0][0] if recording.events else 0.0
+        start = max(0, min(int(first) - _BEFORE_S, len(shown.probabilities) - _SHOWN_S))
+        stop = min(start + _SHOWN_S, len(shown.probabilities))
+        strip = Strip(
+            title=f"{recording.path}, {source}: truth and detection",
+            channels=CHANNELS,
+            signals=corpus.read(shown.recording, start * corpus.rate_hz, stop * corpus.rate_hz),
+            start_s=start,
+            truth=_within(recording.events, start, stop),
+            detected=_within(detect(shown.probabilities, how), start, stop),
+            probabilities=shown.probabilities[start:stop],
+        )
+        return draw_strip(strip, how)
+
+
+def measure(corpus: Corpus, predictions: tuple[Prediction, ...], config: Config, *, split: str) -> Measured:
+    """Score the predictions of a split, at the thresholds in use and over all others."""
+    probabilities, truth = seconds_measured(corpus, predictions)
+    return Measured(
+        corpus=corpus,
+        config=config,
+        split=split,
+        predictions=predictions,
+        scores=score_predictions(corpus, predictions, config.detection),
+        sweep=sweep(corpus, predictions, config.detection),
+        average_precision=average_precision(probabilities, truth),
+        seizure_part=float(truth.mean(dtype=np.float64)),
+    )
+
+
+def score_predictions(corpus: Corpus, predictions: Sequence[Prediction], how: Detection) -> Scores:
+    """Return the scores of what is detected in predictions."""
+    return score(
+        Scored(
+            duration_s=corpus.recordings[one.recording].duration_s,
+            truth=corpus.recordings[one.recording].events,
+            detected=detect(one.probabilities, how),
+        )
+        for one in predictions
+    )
+
+
+def sweep(corpus: Corpus, predictions: Sequence[Prediction], how: Detection) -> dict[float, Scores]:
+    """Return the scores at each upper threshold, the lower one keeping its distance in proportion."""
+    return {upper: score_predictions(corpus, predictions, at_threshold(how, upper)) for upper in THRESHOLDS}
+
+
+def best_threshold(scores: Mapping[float, Scores]) -> float:
+    """Return the threshold with the best event F1, of equal ones the one with fewest false alarms."""
+    return max(scores, key=lambda upper: (scores[upper].event.f1 or 0.0, -scores[upper].event.false_per_day))
+
+
+def seconds_measured(
+    corpus: Corpus, predictions: Sequence[Prediction]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the probability and the label of every second of all predictions, one after the other."""
+    labels = [
+        labels_of(corpus.recordings[one.recording].events, start_s=0, seconds=len(one.probabilities))
+        for one in predictions
+    ]
+    return np.concatenate([one.probabilities for one in predictions]), np.concatenate(labels)
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """Return one line of a summary."""
+    f1 = "undefined" if summary["event_f1"] is None else f"{summary['event_f1']:.3f}"
+    source = "synthetic corpus" if summary["synthetic"] else "corpus"
+    return (
+        f"event F1 {f1} at {summary['false_alarms_per_day']:.2f} false alarms in 24 h "
+        f"({summary['split']} of a {source}: {summary['patients']} patients, {summary['hours']:.1f} h)"
+    )
+
+
+def _within(events: Events, start: int, stop: int) -> Events:
+    return tuple((max(a, start) - start, min(b, stop) - start) for a, b in events if b > start and a < stop)
