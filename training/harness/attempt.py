@@ -1,54 +1,75 @@
-"""One attempt at a run: go on from the newest complete checkpoint, save, record, finish. Touches the results only.
+"""One attempt at a run: go on from the newest complete checkpoint, learn, save, stop in time, finish.
 
 `run_job` is an ordinary function that knows only paths, so that a desk, a Modal function and a test call the same one.
-The checkpoint is the truth; the record (`RESULTS/runs/RUN_ID.json`) follows it and is mended by the next attempt.
+What it writes goes through `keeping`; what it uses is watched by `watch`. Touches the results only, and their copy.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import pickle
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from training.harness.config import load_config
+from training.harness.gauges import gauges_of
 from training.harness.identity import check_same_origin, check_same_run, fresh_record, is_finished
+from training.harness.keeping import STATE, Keeper, backup_of, uncopied
+from training.harness.learner import Job
+from training.harness.limits import Limit, Pace
+from training.harness.watch import Watch
 from trimtab.errors import TrimtabError, UsageError
-from trimtab.storage.checkpoints import CheckpointStore, open_store
-from trimtab.storage.durable import make_directory, write_whole
+from trimtab.storage.backups import restore
+from trimtab.storage.checkpoints import open_store, published
 from trimtab.storage.retention import Retention
-from trimtab.storage.runs import Artifact, Epoch, RunRecord, read_run, write_run
+from trimtab.storage.runs import RunRecord, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from training.harness.config import JobConfig
-    from training.harness.learner import Job, Learner, Milestone
-
-_STATE: Final = "state.pt"
+    from training.harness.learner import Learner
+    from trimtab.storage.checkpoints import CheckpointStore
+    from trimtab.storage.prefixes import Prefix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """How an attempt ended. `resumed_from_step` is None when it began at the beginning."""
+    """How an attempt ended. `resumed_from_step` is None when it began at the beginning.
+
+    `stopped_by` says what interrupted it: `signal`, or the name of the limit. `peaks` is the most that was used, in
+    bytes by gauge.
+    """
 
     outcome: Literal["finished", "already finished", "interrupted"]
     resumed_from_step: int | None
     record: RunRecord
+    stopped_by: str | None = None
+    peaks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What the surroundings lend: when to stop, whom to tell, and how to commit where the file system needs that."""
+    """What the surroundings lend: when to stop, whom to tell, how to commit where the file system needs that.
+
+    `stop` becomes true when the platform interrupts, which leaves `grace_s`; `limits` are kept to without being told.
+    `backup` is where the run is copied to, and brought back from when it is not here. `began` is when the machine's
+    time began to count, `call` the platform's name for what was launched; both are for the record.
+    """
 
     stop: Callable[[], bool] = lambda: False
     say: Callable[[str], None] = lambda _: None
     commit: Callable[[], None] | None = None
+    limits: tuple[Limit, ...] = ()
+    grace_s: float = 30.0
+    backup: Prefix | None = None
+    began: datetime | None = None
+    call: str | None = None
 
 
 def job_of(name: str) -> Job[Any]:
@@ -68,7 +89,7 @@ def job_of(name: str) -> Job[Any]:
 
 
 def run_job(
-    name: str,
+    job: str | Job[Any],
     *,
     config: Path,
     data: Path,
@@ -82,35 +103,62 @@ def run_job(
 
     Raises TrimtabError; once the run's directory is ours, the record says so as a failed attempt.
     """
-    job = job_of(name)
+    if isinstance(job, str):
+        job = job_of(job)
     values = load_config(config, job.config)
-    read = job.read_data(data, values, results / "cache" / job.name)
-    for warning in read.warnings:
-        hooks.say(f"warning: {warning}")
-    fresh = fresh_record(job.name, values, read.sha256, results, run_id, git_commit)
-    if must_resume and read_run(results, fresh.run_id) is None:
-        raise UsageError(
-            f"there is no run {fresh.run_id} to resume",
-            why=f"{results / 'runs'} has no record of it",
-            remedy="give its id with --run-id, or leave --resume out to begin it",
+    with Watch(gauges_of(results), values.model_dump(mode="json"), hooks.say) as watch:
+        read = job.read_data(data, values, results / "cache" / job.name)
+        for warning in read.warnings:
+            hooks.say(f"warning: {warning}")
+        fresh = _here_or_copied(
+            fresh_record(job.name, values, read.sha256, results, run_id, git_commit), results, hooks
         )
-    with open_store(
-        results / fresh.run_directory,
-        run_id=fresh.run_id,
-        retention=_retention(job, values),
-        commit=hooks.commit,
-        notice=hooks.say,
-    ) as store:
-        record = read_run(results, fresh.run_id) or fresh
-        check_same_run(record, fresh)
-        if is_finished(record, results):
-            return Result(outcome="already finished", resumed_from_step=None, record=record)
-        attempt = _Attempt(job.learner(values, read), values, store, results, record, hooks)
-        try:
-            return attempt.run()
-        except Exception as error:
-            attempt.note_failure(error)
-            raise
+        if must_resume and read_run(results, fresh.run_id) is None:
+            raise UsageError(
+                f"there is no run {fresh.run_id} to resume",
+                why=f"{results / 'runs'} has no record of it",
+                remedy="give its id with --run-id, or leave --resume out to begin it",
+            )
+        retention = _retention(job, values)
+        with open_store(
+            results / fresh.run_directory,
+            run_id=fresh.run_id,
+            retention=retention,
+            commit=hooks.commit,
+            notice=hooks.say,
+        ) as store:
+            record = read_run(results, fresh.run_id) or fresh
+            check_same_run(record, fresh)
+            if is_finished(record, results):
+                _copy_if_needed(record, results, retention, hooks)
+                return Result(outcome="already finished", resumed_from_step=None, record=record)
+            attempt = _Attempt(job.learner(values, read), values, store, results, record, hooks, watch)
+            try:
+                return attempt.run()
+            except Exception as error:
+                attempt.note_failure(error)
+                raise
+            finally:
+                attempt.settle()
+
+
+def _here_or_copied(fresh: RunRecord, results: Path, hooks: Hooks) -> RunRecord:
+    """Bring the run back where nothing of it is here: then its directory is the one of its first attempt."""
+    if hooks.backup is None or published(results / fresh.run_directory):
+        return fresh
+    copied = restore(hooks.backup, results, fresh.run_id, notice=hooks.say)
+    return fresh if copied is None else fresh.model_copy(update={"run_directory": copied.run_directory})
+
+
+def _copy_if_needed(record: RunRecord, results: Path, retention: Retention, hooks: Hooks) -> None:
+    if hooks.backup is None:
+        return
+    backup = backup_of(hooks.backup, record, results, retention, hooks.say)
+    try:
+        if not backup.is_current():
+            backup.copy()
+    except TrimtabError as error:
+        raise uncopied(record, backup, error) from error
 
 
 def _retention(job: Job[Any], config: JobConfig) -> Retention:
@@ -136,21 +184,21 @@ class _Attempt:
         results: Path,
         record: RunRecord,
         hooks: Hooks,
+        watch: Watch,
     ) -> None:
-        self._learner, self._store, self._results = learner, store, results
-        self._stop, self._say = hooks.stop, hooks.say
+        self._learner, self._hooks, self._watch = learner, hooks, watch
         self._every = config.checkpoints.every_steps
+        self._pace = Pace()
+        self._keeper = Keeper(store, results, record, hooks, watch, self._pace)
         newest = store.newest_complete()
-        self._saved_step = newest.step if newest else None
         if newest:
             self._load(newest.path, record)
-        self._resumed_from = self._saved_step
-        self._record = record.with_attempt_begun(started=datetime.now(UTC), first_step=learner.step)
-        self._write_record()
+        self._resumed_from = self._keeper.saved_step = newest.step if newest else None
+        self._keeper.begin(learner.step, learner.epochs)
 
     def _load(self, checkpoint: Path, record: RunRecord) -> None:
         try:
-            state = torch.load(checkpoint / _STATE, weights_only=True)
+            state = torch.load(checkpoint / STATE, weights_only=True)
             check_same_origin(state, record, checkpoint)
             self._learner.load(state)
         except (KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
@@ -160,90 +208,84 @@ class _Attempt:
                 remedy="go on with that version, or give another --run-id",
             ) from error
         if state["torch"] != str(torch.__version__):
-            self._say(f"warning: saved by torch {state['torch']}, this is {torch.__version__}: last bits may differ")
+            self._hooks.say(
+                f"warning: saved by torch {state['torch']}, this is {torch.__version__}: last bits may differ"
+            )
 
     def run(self) -> Result:
         """Train, save and record until the end or a stop."""
-        learner = self._learner
+        learner, keeper = self._learner, self._keeper
         where = "the beginning" if self._resumed_from is None else f"step {self._resumed_from}"
-        self._say(f"run {self._record.run_id}: from {where}, {learner.scope}, {torch.get_num_threads()} threads")
+        self._hooks.say(f"run {keeper.record.run_id}: from {where}, {learner.scope}, {torch.get_num_threads()} threads")
         while not learner.done:
-            if self._stop():
-                return self._interrupted()
+            keeper.check()
+            if reason := self._reason_to_stop():
+                return self._interrupted(reason)
+            began_s = time.monotonic()
             milestone = learner.advance()
+            self._pace.note_step(time.monotonic() - began_s)
             if milestone is not None:
-                self._reach(milestone)
+                keeper.save(
+                    learner.step,
+                    learner.state(),
+                    metrics=milestone.metrics,
+                    files=milestone.files,
+                    epochs=learner.epochs,
+                )
+                self._hooks.say(f"{milestone.line}  {self._watch.line}")
             elif learner.step % self._every == 0:
-                self._save({})
+                keeper.save(learner.step, learner.state())
         return self._finish()
 
     def note_failure(self, error: Exception) -> None:
         """Record why the attempt failed; where even that fails (a full disk), the first error is the one to tell."""
         said = (error.what, error.why) if isinstance(error, TrimtabError) else (type(error).__name__, str(error))
         try:
-            self._end("failed", ": ".join(said))
+            self._keeper.wait()
         except TrimtabError as second:
-            self._say(f"the failure could not be recorded: {second.why}")
+            self._hooks.say(f"the last checkpoint was not written: {second.why}")
+        if self._keeper.record.outcome == "finished":
+            return
+        try:
+            self._keeper.end("failed", ": ".join(said))
+        except TrimtabError as second:
+            self._hooks.say(f"the failure could not be recorded: {second.why}")
 
-    def _reach(self, milestone: Milestone) -> None:
-        for name, content in milestone.files.items():
-            self._write_file(name, content)
-        self._save(milestone.metrics)
-        self._write_record()
-        self._say(milestone.line)
+    def settle(self) -> None:
+        """Let no save be under way when the run's directory is let go of."""
+        self._keeper.settle()
 
-    def _interrupted(self) -> Result:
-        if self._saved_step != self._learner.step:
-            self._save({})
-        self._end("interrupted", None)
-        self._say(f"interrupted at step {self._learner.step}; the same command goes on from there")
-        return self._result("interrupted")
+    def _reason_to_stop(self) -> str | None:
+        return "signal" if self._hooks.stop() else self._pace.reached(self._hooks.limits)
+
+    def _interrupted(self, reason: str) -> Result:
+        limit = next((limit for limit in self._hooks.limits if limit.name == reason), None)
+        if limit is None:
+            self._keeper.abandon_copy()
+        self._keeper.wait()
+        step = self._learner.step
+        if self._keeper.saved_step != step:
+            self._keeper.save(step, self._learner.state())
+            self._keeper.wait()
+        self._keeper.end("interrupted", None if limit is None else f"stopped by its {limit.name} limit")
+        self._hooks.say(f"interrupted at step {step}; the same command goes on from there")
+        if limit:
+            self._keeper.copy_to_the_end(lambda: limit.left_s() <= limit.margin_s / 4)
+        return self._result("interrupted", stopped_by=reason)
 
     def _finish(self) -> Result:
         ending = self._learner.finish()
-        artifacts = tuple(self._write_file(name, content) for name, content in ending.files.items())
-        self._record = self._record.model_copy(update={"final": ending.final, "artifacts": artifacts})
-        self._end("finished", None)
-        self._say(ending.line)
+        self._keeper.wait()
+        self._keeper.finish(ending)
+        self._hooks.say(ending.line)
+        self._keeper.copy_to_the_end()
         return self._result("finished")
 
-    def _result(self, outcome: Literal["finished", "interrupted"]) -> Result:
-        return Result(outcome=outcome, resumed_from_step=self._resumed_from, record=self._record)
-
-    def _write_file(self, name: str, content: bytes) -> Artifact:
-        path = self._store.directory / name
-        make_directory(path.parent)
-        write_whole(path, content)
-        return Artifact(
-            name=name,
-            path=path.relative_to(self._results).as_posix(),
-            size_bytes=len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
+    def _result(self, outcome: Literal["finished", "interrupted"], *, stopped_by: str | None = None) -> Result:
+        return Result(
+            outcome=outcome,
+            resumed_from_step=self._resumed_from,
+            record=self._keeper.record,
+            stopped_by=stopped_by,
+            peaks=self._watch.peaks,
         )
-
-    def _save(self, metrics: Mapping[str, float]) -> None:
-        origin = {"config_sha256": self._record.config_sha256, "data_sha256": self._record.data_sha256}
-        state = {**origin, **self._learner.state()}
-
-        def write(stream: BinaryIO) -> None:
-            torch.save(state, stream)
-
-        self._store.save(self._learner.step, {_STATE: write}, metrics=metrics)
-        self._saved_step = self._learner.step
-
-    def _end(self, outcome: str, message: str | None) -> None:
-        self._record = self._record.with_attempt(ended=datetime.now(UTC), outcome=outcome, message=message)
-        self._write_record()
-        self._store.commit_written(self._results / "runs" / f"{self._record.run_id}.json")
-
-    def _write_record(self) -> None:
-        epochs = tuple(
-            Epoch(epoch=int(row["epoch"]), step=int(row["step"]), metrics=_metrics(row)) for row in self._learner.epochs
-        )
-        last_step = self._saved_step or 0
-        self._record = self._record.with_attempt(last_step=last_step).model_copy(update={"epochs": epochs})
-        write_run(self._results, self._record)
-
-
-def _metrics(row: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if name not in ("epoch", "step")}

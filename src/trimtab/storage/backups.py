@@ -10,10 +10,12 @@ that it keeps, whatever became of the original. The training payload imports thi
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from trimtab.errors import UsageError
@@ -50,11 +52,15 @@ class Backup:
     _sent: dict[str, str] = field(default_factory=dict)
 
     def copy(self, is_abandoned: Callable[[], bool] = lambda: False) -> None:
-        """Bring the copy up to what is published here. Raises TrimtabError, or Abandoned between two objects."""
+        """Bring the copy up to what is published here, its record last.
+
+        Raises TrimtabError, or Abandoned between two objects.
+        """
+        record = self._record_here()
         store = open_bucket_store(
             self.prefix, self.run_directory, run_id=self.run_id, retention=self.retention, notice=self.notice
         )
-        for path in (self.results / "runs" / f"{self.run_id}.json", *self._files()):
+        for path in self._files():
             self._send(path, is_abandoned)
         there = {item.step: item for item in store.checkpoints()}
         here = published(self.results / self.run_directory)
@@ -68,6 +74,26 @@ class Backup:
             elif checkpoint.step in there and checkpoint.pinned != there[checkpoint.step].pinned:
                 (store.pin if checkpoint.pinned else store.unpin)(there[checkpoint.step])
         store.prune()
+        if record is not None:
+            self.prefix.put(self._record_name, io.BytesIO(record), sha256=sha256(record).hexdigest())
+
+    def is_current(self) -> bool:
+        """Say whether the copy has all that belongs to the record that is here: its own is written last."""
+        try:
+            with self.prefix.reading(self._record_name) as stream:
+                return stream.read() == self._record_here()
+        except FileNotFoundError:
+            return False
+
+    @property
+    def _record_name(self) -> str:
+        return f"runs/{self.run_id}.json"
+
+    def _record_here(self) -> bytes | None:
+        try:
+            return (self.results / self._record_name).read_bytes()
+        except FileNotFoundError:
+            return None
 
     def _files(self) -> Iterator[Path]:
         """Yield what lies beside the checkpoints: pictures, predictions, the final weights."""
@@ -82,11 +108,11 @@ class Backup:
             raise Abandoned
         name = path.relative_to(self.results).as_posix()
         try:
-            sha256 = sha256_of(path)
-            if self._sent.get(name) != sha256:
+            checksum = sha256_of(path)
+            if self._sent.get(name) != checksum:
                 with path.open("rb") as stream:
-                    self.prefix.put(name, stream, sha256=sha256)
-                self._sent[name] = sha256
+                    self.prefix.put(name, stream, sha256=checksum)
+                self._sent[name] = checksum
         except FileNotFoundError:  # replaced or taken away meanwhile; the next copy has what came after it
             return
 

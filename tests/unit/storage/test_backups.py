@@ -110,12 +110,14 @@ def test_a_copy_that_is_abandoned_anywhere_is_whole_as_far_as_it_is_and_goes_on(
     for step in (1, 2):
         save(store, step, 0.5)
     (store.directory / "model.pt").write_bytes(b"weights")
-    for patience in range(4):
+    for patience in range(3):
         asked = iter([False] * patience)
         with pytest.raises(Abandoned):
             backup.copy(lambda left=asked: next(left, True))  # type: ignore[misc]  # a default binds it
         assert len(steps(tmp_path)) == len(published(tmp_path / "bucket" / RUN))
+        assert not backup.is_current()
     backup.copy()
+    assert backup.is_current()
     assert files(tmp_path / "bucket") == files(results)
 
 
