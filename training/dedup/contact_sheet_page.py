@@ -46,6 +46,7 @@ small, caption { font-size: .84rem; }
 .facts dt { color: var(--soft); font-size: .84rem; }
 .facts dd { font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; }
+.verdict .scroll { margin-top: .75rem; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 caption { text-align: left; padding-bottom: .5rem; }
 th { text-align: left; font-weight: 500; }
@@ -131,7 +132,7 @@ thead th { border-top: 0; font-size: .84rem; }
   <article class="card">
     <div class="head"><h3>{{ card.count }} copies</h3>
       {% if card.leaks %}<span class="badge bad">across {{ card.splits | join(", ") }}</span>{% endif %}
-      {% if card.more %}<span class="soft">{{ card.more }} more are not shown</span>{% endif %}</div>
+      {% if card.more %}<span class="soft">{{ card.more }} more not shown</span>{% endif %}</div>
     <ul class="row">
     {% for item in card.shown %}
       <li class="{{ 'keep' if item.cosine is none else '' }}">

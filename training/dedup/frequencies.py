@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 NAME: Final = "frequencies-1"
 SIDE: Final = 32
-_LIGHT, _COLOUR = 12, 4  # how many frequencies a direction, the mean included
-_COLOUR_WEIGHT: Final = 1.5
+_LIGHT, _COLOUR = 16, 6  # how many frequencies a direction, the mean included
+_LIGHT_FADES, _COLOUR_FADES = 8.0, 3.0  # the frequency at which a cut of a few pixels begins to hide it
+_MEAN_COLOUR_WEIGHT: Final = 0.5
 _BRIGHTNESS_WEIGHT: Final = 0.05
 _FLOOR: Final = 1e-3  # one constant number, so that a picture of one colour has a direction, too
 
@@ -33,8 +34,19 @@ def _cosines(count: int) -> npt.NDArray[np.float64]:
 
 _ROWS: Final = _cosines(_LIGHT)
 _ROWS_OF_COLOUR: Final = _cosines(_COLOUR)
-# Natural pictures have amplitudes that fall with the frequency; weighted by it, each one tells as much as another.
-_WEIGHTS: Final = np.hypot(*np.meshgrid(np.arange(_LIGHT), np.arange(_LIGHT)))
+
+
+def _frequencies(count: int) -> npt.NDArray[np.float64]:
+    """Return how often a picture's side each of (count, count) waves repeats, times two."""
+    steps = np.arange(count, dtype=np.float64)
+    return np.hypot(steps[:, None], steps)
+
+
+# The amplitudes of natural pictures fall with the frequency; weighted by its square, small forms tell as much as large
+# ones, up to where a copy that was cropped has lost them.
+_WEIGHTS: Final = _frequencies(_LIGHT) ** 2 * np.exp(-((_frequencies(_LIGHT) / _LIGHT_FADES) ** 2))
+_WEIGHTS_OF_COLOUR: Final = np.exp(-((_frequencies(_COLOUR) / _COLOUR_FADES) ** 2))
+_WEIGHTS_OF_COLOUR[0, 0] = _MEAN_COLOUR_WEIGHT
 _TO_LIGHT: Final = np.array([0.299, 0.587, 0.114])
 _TO_COLOUR: Final = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
 
@@ -42,7 +54,7 @@ DIMENSIONS: Final = _LIGHT**2 - 1 + 2 * _COLOUR**2 + 2
 
 
 def encode(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Return (n, 177) numbers for pictures (n, 32, 32, 3), not yet of length 1."""
+    """Return (n, 329) numbers for pictures (n, 32, 32, 3), not yet of length 1."""
     values = pictures.astype(np.float64) / 255
     light = _ROWS @ (values @ _TO_LIGHT) @ _ROWS.T / SIDE
     colour = np.moveaxis(values @ _TO_COLOUR.T, -1, 1)
@@ -51,4 +63,4 @@ def encode(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     shape = (light * _WEIGHTS).reshape(count, -1)[:, 1:]
     brightness = (light[:, :1, 0] - 0.5) * _BRIGHTNESS_WEIGHT
     constant = np.full((count, 1), _FLOOR)
-    return np.concatenate([shape, colour.reshape(count, -1) * _COLOUR_WEIGHT, brightness, constant], axis=1)
+    return np.concatenate([shape, (colour * _WEIGHTS_OF_COLOUR).reshape(count, -1), brightness, constant], axis=1)

@@ -90,7 +90,7 @@ def plant(originals: Mapping[str, Image.Image], *, copied: float = _COPIED, ofte
         if not number:
             for turn in range(often):
                 kind = ("resized", "recompressed")[turn % 2]
-                suffix, copy = _copy(kind, picture, content, strength=1 - turn / (2 * often))
+                suffix, copy = _copy(kind, picture, content, strength=1 - (turn + 1) / (2 * often))
                 place = path(f"{name}-{turn:02d}-{kind}{suffix}")
                 files[place], copies[place] = copy, (original, kind)
         elif random.random() < copied:
