@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -117,7 +118,7 @@ def used_s(record: RunRecord | None, *, call: str | None = None, until: datetime
     """
     attempts = record.attempts if record else ()
     total_s = 0.0
-    for attempt, following in zip(attempts, (*attempts[1:], None), strict=True):
+    for attempt, following in zip_longest(attempts, attempts[1:]):
         if call is not None and attempt.call != call:
             continue
         begun = attempt.began or attempt.started
