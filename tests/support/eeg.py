@@ -32,6 +32,7 @@ SMALL: dict[str, Any] = {
     "network": {
         "width": 8, "strides": [4, 4], "dilations": [1, 4], "state_blocks": 1, "states": 4, "dropout": 0.1,
     },
+    "loader": {"workers": 2},
     "sampling": {"full_per_partial": 0.3, "none_per_partial": 2.5, "shuffled_labels": False},
     "augmentation": {"gain": 0.2, "channel_dropout": 0.05},
     "optimisation": {

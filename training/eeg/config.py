@@ -29,6 +29,12 @@ class Network(Section):
         return 0 if rate_hz % decimation else rate_hz // decimation
 
 
+class Loader(Section):
+    """Threads that read windows ahead. What a batch holds does not depend on how many."""
+
+    workers: Annotated[int, Field(ge=1, le=64)]
+
+
 class Sampling(Section):
     """Windows of an epoch beside all that are partly in a seizure, and the control that must learn nothing."""
 
@@ -73,6 +79,7 @@ class Config(JobConfig):
     signal: Signal
     windows: Windows
     network: Network
+    loader: Loader
     sampling: Sampling
     augmentation: Augmentation
     optimisation: Optimisation

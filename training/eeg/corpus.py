@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from trimtab.errors import UsageError
 FORMAT: Final = "eeg-corpus/1"
 _MAPPED_AT_ONCE: Final = 128
 _FULL_SCALE: Final = 32767
+_MAPPING: Final = threading.Lock()  # threads read at once; who is mapped changes one at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,9 @@ class Corpus:
             return out
         out[:, : first - start] = 0
         out[:, last - start :] = 0
-        self._signal(recording).copy(first, last, self._scale, out[:, first - start : last - start])
+        with _MAPPING:
+            signal = self._signal(recording)
+        signal.copy(first, last, self._scale, out[:, first - start : last - start])
         return out
 
     def mask(self, recording: int, start: int, stop: int, step: int = 1) -> NDArray[np.bool_]:
@@ -117,7 +121,7 @@ class Corpus:
                     remedy="populate the cache again: what is there and whole is kept",
                 ) from error
             while len(self._mapped) >= _MAPPED_AT_ONCE:
-                self._mapped.popitem(last=False)[1].close()
+                self._mapped.popitem(last=False)  # unmapped once no thread reads it any more
         self._mapped[recording] = signal
         return signal
 

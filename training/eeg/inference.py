@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
-from training.eeg.montage import CHANNELS
+from training.eeg.loader import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,15 +40,16 @@ def predict(
     A window is asked every `detection.stride_s`; a second that several saw gets their mean. A last, broken second
     counts as one. Windows of several recordings share a batch.
     """
-    length_s, rate_hz = config.window_s, corpus.rate_hz
+    length_s = config.window_s
     seconds = {one: seconds_of(corpus, one) for one in recordings}
     sums = {one: np.zeros((2, max(count, length_s)), np.float32) for one, count in seconds.items()}
     asked = [(one, start) for one in recordings for start in _starts(seconds[one], length_s, config.detection.stride_s)]
     network.eval()
-    with torch.inference_mode(), arithmetic.mixed():
-        for at in range(0, len(asked), _BATCH):
-            batch = asked[at : at + _BATCH]
-            signals = read_batch(corpus, [(one, start * rate_hz) for one, start in batch], length_s * rate_hz)
+    batches = [asked[at : at + _BATCH] for at in range(0, len(asked), _BATCH)]
+    places = ([(one, start * corpus.rate_hz) for one, start in batch] for batch in batches)
+    loader = Loader(corpus, samples=length_s * corpus.rate_hz, workers=config.loader.workers)
+    with loader, torch.inference_mode(), arithmetic.mixed():
+        for batch, signals in zip(batches, loader.stream(places), strict=True):
             scores = network(torch.from_numpy(signals).to(arithmetic.device)).float().sigmoid().cpu().numpy()
             for (one, start), window in zip(batch, scores, strict=True):
                 sums[one][0, start : start + length_s] += window
@@ -57,14 +58,6 @@ def predict(
         Prediction(recording=one, probabilities=(total / seen)[: seconds[one]].astype(np.float32))
         for one, (total, seen) in sums.items()
     )
-
-
-def read_batch(corpus: Corpus, places: Sequence[tuple[int, int]], samples: int) -> NDArray[np.float32]:
-    """Return windows, (n, channels, samples), by (recording, first sample): one read of one slice each."""
-    batch = np.empty((len(places), len(CHANNELS), samples), np.float32)
-    for out, (recording, start) in zip(batch, places, strict=True):
-        corpus.read(recording, start, start + samples, out=out)
-    return batch
 
 
 def seconds_of(corpus: Corpus, recording: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from training.eeg.annotations import csv_bi_bytes
 from training.eeg.curve import draw_sweep
 from training.eeg.detection import Events, detect, labels_of
 from training.eeg.montage import CHANNELS
-from training.eeg.predictions import as_csv_bi
 from training.eeg.scoring import THRESHOLDS, Scored, Scores, at_threshold, average_precision, score
 from training.eeg.strip import Strip, draw_strip
 
@@ -92,8 +93,18 @@ class Measured:
     def _predicted(self) -> Iterator[tuple[str, bytes]]:
         for one in self.predictions:
             recording = self.corpus.recordings[one.recording]
-            path = PurePosixPath(recording.path).with_suffix(".csv_bi").as_posix()
-            yield path, as_csv_bi(recording, one.probabilities, self.config.detection, synthetic=self.corpus.synthetic)
+            path = PurePosixPath(recording.path)
+            events = tuple(
+                (a, min(b, recording.duration_s)) for a, b in detect(one.probabilities, self.config.detection)
+            )
+            content = csv_bi_bytes(
+                stem=path.stem,
+                duration_s=recording.duration_s,
+                events=events,
+                confidence=[float(one.probabilities[int(a) : math.ceil(b)].mean()) for a, b in events],
+            )
+            said = b"# predicted = on synthetic signal\n" if self.corpus.synthetic else b""
+            yield path.with_suffix(".csv_bi").as_posix(), content.replace(b"#\n", said + b"#\n", 1)
 
     def _strip(self, source: str) -> bytes:
         """Draw a minute of the recording with most seizures, around its first one."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.eeg.detection import labels_of
-from training.eeg.inference import predict, read_batch
+from training.eeg.inference import predict
+from training.eeg.loader import Loader, Place
 from training.eeg.measure import best_threshold, measure, score_predictions, seconds_measured, sweep
 from training.eeg.montage import CHANNELS
 from training.eeg.network import Detector
@@ -30,6 +30,8 @@ from training.harness.learner import Ending, Milestone
 from trimtab.errors import HealthError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from training.eeg.config import Config
@@ -72,8 +74,8 @@ class Trainer:
         self.epochs: list[dict[str, float]] = []
         self.best: dict[str, Any] | None = None  # epoch, average_precision, loss and the weights
         self._ordered: tuple[int, NDArray[np.int64]] | None = None
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="windows")  # reads the next batch while one is learnt
-        self._ahead: tuple[int, Future[NDArray[np.float32]]] | None = None
+        self._loader = Loader(corpus, samples=self._windows.samples, workers=config.loader.workers)
+        self._stream: Iterator[NDArray[np.float32]] | None = None  # the rest of this epoch's batches
 
     @property
     def done(self) -> bool:
@@ -117,7 +119,7 @@ class Trainer:
     def _train_step(self) -> None:
         how = self._config.optimisation
         chosen = self._chosen(self.batch)
-        signals, labels = self._signals(self.batch), self._labels(chosen)
+        signals, labels = self._signals(), self._labels(chosen)
         self.network.train()
         with self._arithmetic.mixed():
             scores = self.network(self._augmented(torch.from_numpy(signals)).to(self._arithmetic.device))
@@ -152,7 +154,7 @@ class Trainer:
             "val_false_alarms_per_day": scores.event.false_per_day,
             "learning_rate": self.learning_rate(self.step - 1),
         }
-        self.epoch, self.batch, self._loss_sum = self.epoch + 1, 0, 0.0
+        self.epoch, self.batch, self._loss_sum, self._stream = self.epoch + 1, 0, 0.0, None
         self.epochs.append({"epoch": self.epoch, "step": self.step, **measured})
         precision = measured["val_average_precision"]
         if self.best is None or (precision, -loss) > (self.best["average_precision"], -self.best["loss"]):
@@ -195,7 +197,7 @@ class Trainer:
         self._optimiser.load_state_dict(state["optimiser"])
         self.step, self.epoch, self.batch = state["step"], state["epoch"], state["batch"]
         self._loss_sum, self.epochs, self.best = state["loss_sum"], state["epochs"], state["best"]
-        self._ahead = None
+        self._stream = None
         self._arithmetic.load(state)
 
     def _chosen(self, batch: int) -> NDArray[np.int64]:
@@ -205,19 +207,17 @@ class Trainer:
         size = self._config.optimisation.batch_size
         return self._ordered[1][batch * size : (batch + 1) * size]
 
-    def _signals(self, batch: int) -> NDArray[np.float32]:
-        """Return a batch's windows, read while the one before was learnt, and have the next one read."""
-        ahead = self._ahead
-        signals = ahead[1].result() if ahead and ahead[0] == self.step else self._read(self._chosen(batch))
-        self._ahead = None
-        if batch + 1 < self.batches:
-            self._ahead = (self.step + 1, self._reader.submit(self._read, self._chosen(batch + 1)))
-        return signals
+    def _signals(self) -> NDArray[np.float32]:
+        """Return the next batch's windows, read while the one before was learnt."""
+        if self._stream is None:
+            rest = range(self.batch, self.batches)
+            self._stream = self._loader.stream(self._places(self._chosen(batch)) for batch in rest)
+        return next(self._stream)
 
-    def _read(self, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _places(self, chosen: NDArray[np.int64]) -> list[Place]:
         windows = self._train[chosen]
-        recordings, starts = self._windows.recording[windows].tolist(), self._windows.start[windows].tolist()
-        return read_batch(self._corpus, list(zip(recordings, starts, strict=True)), self._windows.samples)
+        recordings, starts = self._windows.recording[windows], self._windows.start[windows]
+        return list(zip(recordings.tolist(), starts.tolist(), strict=True))
 
     def _labels(self, chosen: NDArray[np.int64]) -> Tensor:
         """Return 0 or 1 for each second of each window, float32 (n, seconds)."""
