@@ -81,7 +81,7 @@ def train(
     limits = [Limit(name="time", left_s=lambda: timeout_s - (time.monotonic() - began))]
     if cap_s is not None:
         record = read_run(results, run_id) if run_id else None
-        left_s = cap_s - (used_s(record) if record else 0.0)
+        left_s = cap_s - used_s(record, until=_BEGAN)
         limits.append(Limit(name="budget", left_s=lambda: left_s - (time.monotonic() - began)))
     with place.config_file() as config:
         result = run_job(
@@ -132,7 +132,7 @@ def populate(part: Sequence[str] | None, place: Place, *, parts: int, fan_out: A
     """Build what is missing of a job's cache, in parts side by side; or, given a `part`, that one.
 
     `fan_out` is this very function on Modal. The container that hands out the parts waits for them, then sees what they
-    committed and publishes the whole.
+    committed and publishes the whole. Without `parts` there is no room beside it, and it builds all by itself.
     """
     program = importlib.import_module(f"training.{place.job}.populate")
     volume, data = modal.Volume.from_name(place.volume), Path(place.data)
@@ -141,12 +141,15 @@ def populate(part: Sequence[str] | None, place: Place, *, parts: int, fan_out: A
             built: dict[str, Any] = program.build_part(data, place.cache, config, tuple(part))
             volume.commit()
             return built
-        missing = program.plan_parts(data, place.cache, config, parts=parts)
+        missing = program.plan_parts(data, place.cache, config, parts=max(1, parts))
         _say(f"{sum(map(len, missing))} recordings are missing in the cache: {len(missing)} parts")
         again = {"place": place, "parts": parts, "fan_out": fan_out}
-        for number, _ in enumerate(fan_out.map(missing, kwargs=again, order_outputs=False), start=1):
+        side_by_side = fan_out.map(missing, kwargs=again, order_outputs=False)
+        alone = (program.build_part(data, place.cache, config, part) for part in missing)
+        for number, _ in enumerate(side_by_side if parts else alone, start=1):
             _say(f"part {number} of {len(missing)} is built")
-        volume.reload()
+        if parts:
+            volume.reload()
         whole: dict[str, Any] = program.finish(data, place.cache, config)
     volume.commit()
     return whole

@@ -203,7 +203,9 @@ class Desk:
             case "evaluate":
                 call = remote.spawn(place, run_id=run_id)
             case "populate":
-                call = remote.spawn(None, place, parts=function.containers - 1, fan_out=remote)
+                # This machine runs as many containers of a function as it has processors, and one of them waits.
+                most = min(function.containers, os.cpu_count() or 1) if self.embedded else function.containers
+                call = remote.spawn(None, place, parts=most - 1, fan_out=remote)
             case "check":
                 call = remote.spawn(place)
         return call, {

@@ -48,20 +48,21 @@ def misfits(function: Function, profile: Profile, config: Mapping[str, Any]) -> 
             f"{function.workers_key} is {workers}, which need {CORES_PER_WORKER * workers} cores"
             f" ({CORES_PER_WORKER} each), and it has {profile.cores:g}"
         )
-    threads = _number(config, "threads")
+    threads = _number(config, "threads") if function.runs in {"train", "evaluate"} else 0
     if threads > max(1, profile.cores):
         yield f"threads is {threads}, and it has {profile.cores:g} cores"
     needed_mib = function.main_mib + workers * function.worker_mib
     if needed_mib > profile.memory_mib:
         loading = f" with {workers} loading processes" if workers else ""
         yield f"{function.name}{loading} needs {needed_mib} MiB of memory, and it has {profile.memory_mib}"
-    batch = _number(config, function.batch_key)
+    batch = -(-_number(config, function.batch_key) // max(1, _number(config, function.pieces_key)))
     room_mib = int(profile.gpu_bytes * GPU_SHARE / MIB)
-    if profile.gpu and function.fixed_mib + batch * function.item_mib > room_mib:
+    asked_mib = function.fixed_mib + batch * function.item_mib
+    if profile.gpu and asked_mib > room_mib:
         most = max(0, (room_mib - function.fixed_mib) // max(1, function.item_mib))
         yield (
-            f"{function.batch_key} is {batch}, which needs {function.fixed_mib + batch * function.item_mib} MiB of GPU"
-            f" memory, and {GPU_SHARE:.0%} of a {profile.gpu} are {room_mib}: at most {most}"
+            f"{function.batch_key} has the GPU hold {batch} at once, which needs {asked_mib} MiB of its memory,"
+            f" and {GPU_SHARE:.0%} of a {profile.gpu} are {room_mib}: at most {most}"
         )
 
 

@@ -46,7 +46,9 @@ class Function:
     workers_key: str = ""
     """The configuration's key that says how many processes load data."""
     batch_key: str = ""
-    """The configuration's key that says how many items the GPU holds at once."""
+    """The configuration's key that says how many items a step learns from."""
+    pieces_key: str = ""
+    """The configuration's key that says in how many pieces they go through the GPU; "": in one."""
     main_mib: int = 0
     """Memory of the function's own process."""
     worker_mib: int = 0

@@ -33,7 +33,7 @@ SENT: Final[dict[str, tuple[str, str | None, int, int, int, int, str, int | None
     "train": ("eeg", "A100-80GB", 32_000, 131_072, DAY_S, 10, "mamba", None),
     "smoke": ("eeg", "T4", 8_000, 32_768, 3600, 2, "mamba", None),
     "evaluate": ("eeg", "A100-40GB", 16_000, 65_536, 3600, 2, "mamba", None),
-    "populate_cache": ("eeg", None, 8_000, 16_384, DAY_S, 10, "cpu", 5),
+    "populate_cache": ("eeg", None, 2_000, 8_192, DAY_S, 10, "cpu", 5),
     "test_mamba_cuda": ("eeg", "A100-40GB", 4_000, 16_384, 300, 0, "mamba", None),
     "classifier": ("classifier", "T4", 4_000, 16_384, 3600, 3, "cuda", None),
     "dit": ("dit", "A10", 4_000, 16_384, DAY_S, 10, "cuda", None),

@@ -47,6 +47,13 @@ def test_a_batch_has_to_fit_into_the_gpu_and_the_most_that_does_is_told() -> Non
     assert said("train", batch=most + 1) == ""
 
 
+def test_a_batch_in_pieces_is_held_piece_by_piece() -> None:
+    in_pieces = replace(FUNCTION, pieces_key="learning.pieces")
+    learning = {"learning": {"batch": 4096, "pieces": 64}}
+    assert list(misfits(in_pieces, profile_of("debug"), learning)) == []
+    assert "hold 4096 at once" in next(misfits(FUNCTION, profile_of("debug"), learning))
+
+
 def test_more_threads_than_cores_only_wait_for_each_other() -> None:
     assert said("debug", threads=8) == ""
     assert "threads is 9, and it has 8 cores" in said("debug", threads=9)

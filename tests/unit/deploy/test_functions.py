@@ -60,7 +60,7 @@ def test_every_function_can_be_run_and_fits_its_machine(name: str) -> None:
 def test_every_key_that_is_held_against_the_machine_is_one_of_the_configuration(name: str) -> None:
     function = FUNCTIONS[name]
     config = importlib.import_module(f"training.{function.job}.config").Config
-    for key in filter(None, (function.workers_key, function.batch_key)):
+    for key in filter(None, (function.workers_key, function.batch_key, function.pieces_key)):
         model = config
         for part in key.split("."):
             assert part in model.model_fields, f"{key} is no key of {function.job}"
