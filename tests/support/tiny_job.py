@@ -110,12 +110,13 @@ class TinyRun:
     folder: Path
     epochs: int = 3
     every_steps: int = 2
+    keep_last: int = 2
     before_step: Callable[[int], None] = field(default=lambda _: None)
 
     def config(self) -> Path:
         kept: Mapping[str, Any] = {
             "every_steps": self.every_steps,
-            "keep_last": 2,
+            "keep_last": self.keep_last,
             "keep_best": 1,
             "keep_every_steps": None,
             "keep_every_hours": None,

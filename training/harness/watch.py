@@ -33,7 +33,7 @@ _KEYS: Final = {
     "disk": ("keep_last", "keep_best", "keep_every", "cache"),
 }
 _OTHERWISE: Final = {
-    "memory": "a machine with more memory (`python -m deploy.modal.resources --json` lists them)",
+    "memory": "a machine with more memory (`python -m deploy.modal.resources --profiles` lists them)",
     "gpu": "a GPU with more memory (`python -m deploy.modal.resources --gpus` lists them, each with its batch)",
     "disk": "more room there (`trimtab checkpoints prune` removes what nothing keeps)",
 }
