@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -24,6 +25,7 @@ from trimtab.storage.datasets import push, read_manifest
 from trimtab.storage.folders import MANIFEST
 from trimtab.storage.manifests import digest
 from trimtab.storage.objects import Place, Progress
+from trimtab.storage.transfer import ObjectReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -310,6 +312,23 @@ def test_a_missing_bucket_and_a_silent_endpoint_are_told_apart(client: S3Client,
     assert "check that its endpoint answers" in caught.value.remedy
 
 
+@contextmanager
+def rights_required(endpoint: str) -> Iterator[None]:
+    """Have the server check each request's signature, and the rights of who signed it."""
+
+    def after_calls(count: str) -> None:
+        connection = http.client.HTTPConnection(endpoint.removeprefix("http://"))
+        connection.request("POST", "/moto-api/reset-auth", count)
+        assert connection.getresponse().status == 200
+        connection.close()
+
+    after_calls("0")
+    try:
+        yield
+    finally:
+        after_calls("inf")
+
+
 def test_a_refusal_names_the_role_the_bucket_and_the_prefix(
     client: S3Client, place: Place, endpoint: str, folder: Path, tmp_path: Path
 ) -> None:
@@ -320,24 +339,40 @@ def test_a_refusal_names_the_role_the_bucket_and_the_prefix(
     key = iam.create_access_key(UserName="stranger")["AccessKey"]
     stranger = client_of(endpoint, key["AccessKeyId"], key["SecretAccessKey"])
 
-    def require_rights(after_calls: str) -> None:
-        connection = http.client.HTTPConnection(endpoint.removeprefix("http://"))
-        connection.request("POST", "/moto-api/reset-auth", after_calls)
-        assert connection.getresponse().status == 200
-        connection.close()
-
-    require_rights("0")
-    try:
+    with rights_required(endpoint):
         with pytest.raises(ProgramError) as reading:
             materialise(stranger, place, tmp_path / "cache")
         with pytest.raises(ProgramError) as writing:
             push(stranger, folder, place)
-    finally:
-        require_rights("inf")
     for caught in (reading, writing):
         assert f"s3://{place.bucket}/{PREFIX} was refused" in caught.value.what
         assert "the role of job classifier has no right to GetObject" in caught.value.why
     assert not (tmp_path / "cache").exists()
+
+
+def test_who_has_the_right_reads_and_a_wrong_signature_does_not(
+    client: S3Client, place: Place, endpoint: str, folder: Path, tmp_path: Path
+) -> None:
+    push(client, folder, place)
+    rights = {"aws_access_key_id": "operator", "aws_secret_access_key": "secret"}
+    iam: Any = boto3.client("iam", endpoint_url=endpoint, region_name="us-east-1", **rights)
+    name = f"reader-{uuid.uuid4()}"
+    iam.create_user(UserName=name)
+    allowed = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{place.bucket}/*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    iam.put_user_policy(UserName=name, PolicyName="read", PolicyDocument=policy)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    reader, through_boto3 = client_of(endpoint, key["AccessKeyId"], key["SecretAccessKey"]), []
+    reader.meta.events.register("before-send.s3.GetObject", lambda request, **_: through_boto3.append(request.url))
+    with rights_required(endpoint):
+        there = materialise(reader, place, tmp_path / "cache")
+        with closing(ObjectReader(reader, place)) as objects, objects.open("val/0.png", start=2, stop=9) as chunks:
+            assert b"".join(bytes(chunk) for chunk in chunks) == b"cture 0"
+        forged = client_of(endpoint, key["AccessKeyId"], "x" * 40)
+        with pytest.raises(ProgramError, match="failed"):
+            materialise(forged, place, tmp_path / "other")
+    assert files_of(there.path) == files_of(folder)
+    assert [url.rpartition("/")[2] for url in through_boto3] == [MANIFEST]  # all others were signed by us, and right
 
 
 def test_progress_is_told_for_every_file(client: S3Client, place: Place, folder: Path) -> None:

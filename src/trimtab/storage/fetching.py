@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -67,7 +67,6 @@ def fetch(
     Raises ProgramError when the bucket refuses, or naming every object that is not what its entry says; the others
     are there then.
     """
-    reader = ObjectReader(client, place)
     known = read_journal(journal)
     large = {
         entry.path: _Large(directory / entry.path, entry, known.get(entry.path, frozenset()))
@@ -89,7 +88,11 @@ def fetch(
             damaged[error.path] = error
             return 0
 
-    with explained("reading from", place), _appending(journal if large else None) as written:
+    with (
+        explained("reading from", place),
+        closing(ObjectReader(client, place)) as reader,
+        _appending(journal if large else None) as written,
+    ):
         pieces = [
             piece
             for entry in entries
@@ -146,7 +149,9 @@ def fetch_whole(reader: ObjectReader, path: Path, entry: FileEntry) -> None:
             return
 
 
-def check_object(reader: ObjectReader, entry: FileEntry, take: Callable[[bytes], object] = lambda _: None) -> None:
+def check_object(
+    reader: ObjectReader, entry: FileEntry, take: Callable[[bytes | memoryview], object] = lambda _: None
+) -> None:
     """Read an object through to the end of what its entry says. Raises Damaged with what is wrong with it."""
     content, size = hashlib.sha256(), 0
     with _found(entry), reader.open(entry.path) as chunks:
@@ -214,6 +219,7 @@ class _Large:
                     position += len(chunk)
             if position != piece.stop:
                 raise Damaged(self._entry.path, f"ends at byte {position}, not {self._entry.size_bytes}")
+            os.fdatasync(stream.fileno())  # on its way to the disk while others fetch: nothing piles up for the end
 
     def _follow(self, index: int) -> bool:
         """Add to the checksum what can be added, unless another thread does; tell whether that was the end of it."""
@@ -241,7 +247,7 @@ def _pieces(entry: FileEntry) -> Iterator[_Piece]:
         yield _Piece(entry=entry, index=index, start=start, stop=min(start + step, entry.size_bytes))
 
 
-def _write_at(descriptor: int, content: bytes, position: int) -> None:
+def _write_at(descriptor: int, content: bytes | memoryview, position: int) -> None:
     view = memoryview(content)
     while view:  # a disk that fills up takes a part, and says so only when the rest is tried
         count = os.pwrite(descriptor, view, position)
