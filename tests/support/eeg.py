@@ -1,4 +1,4 @@
-"""A corpus in memory, for the tests of what is learnt: noise, and a slow wave where a seizure is. No file is read."""
+"""Corpora for the tests: EDF files byte by byte, so that any field can be wrong, and TUSZ's tree around them."""
 
 from __future__ import annotations
 
@@ -9,120 +9,114 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from training.eeg.config import Config
-from training.eeg.corpus import Corpus, Recording
+from training.eeg.annotations import Span, csv_bi_bytes
 from training.eeg.montage import CHANNELS
-from training.harness.config import load_config
+from training.eeg.sections import CorpusChoice, Signal, Windows
 
-SMALL: dict[str, Any] = {
-    "seed": 7,
-    "threads": 1,
-    "corpus": {"limit_files": None, "max_skipped_share": 0.5},
-    "signal": {
-        "rate_hz": 32,
-        "low_hz": 0.5,
-        "high_hz": 15.0,
-        "notch_hz": [],
-        "clip_sd": 10.0,
-        "max_missing_channels": 2,
-        "shortest_s": 10.0,
-        "storage": "int16",
-    },
-    "windows": {"length_s": 20.0, "stride_s": 10.0, "full_ratio": 0.99},
-    "network": {
-        "width": 8, "strides": [4, 4], "dilations": [1, 4], "state_blocks": 1, "states": 4, "dropout": 0.1,
-    },
-    "loader": {"workers": 2},
-    "sampling": {"full_per_partial": 0.3, "none_per_partial": 2.5, "shuffled_labels": False},
-    "augmentation": {"gain": 0.2, "channel_dropout": 0.05},
-    "optimisation": {
-        "epochs": 3,
-        "batch_size": 16,
-        "learning_rate": 0.01,
-        "weight_decay": 0.01,
-        "warmup_steps": 3,
-        "gradient_norm": 1.0,
-        "precision": "float32",
-    },
-    "detection": {"upper": 0.8, "lower": 0.5, "minimum_s": 4.0, "merge_s": 2.0, "stride_s": 10},
-    "checkpoints": {
-        "every_steps": 3,
-        "keep_last": 2,
-        "keep_best": 1,
-        "keep_every_steps": None,
-        "keep_every_hours": None,
-    },
-}  # fmt: skip
+ROOT = Path(__file__).resolve().parents[2]
+LABELS = tuple(f"EEG {channel.upper()}-REF" for channel in CHANNELS)
+SIGNAL = {
+    "rate_hz": 64,
+    "low_hz": 0.5,
+    "high_hz": 25.0,
+    "notch_hz": (),
+    "clip_sd": 10.0,
+    "max_missing_channels": 2,
+    "shortest_s": 5.0,
+    "storage": "int16",
+}
+ALL = CorpusChoice(limit_files=None, max_skipped_share=0.9)
+WINDOWS = Windows(length_s=4, stride_s=2, full_ratio=0.99)
 
 
-def small_config(path: Path, **changes: Any) -> Path:
-    """Write the small configuration with some sections' keys changed, and return where."""
-    content = {
-        key: {**value, **changes.pop(key, {})} if isinstance(value, dict) else changes.pop(key, value)
-        for key, value in SMALL.items()
-    }
-    path.write_text(yaml.safe_dump({**content, **changes}))
+def signal_section(**changes: Any) -> Signal:
+    """Return the small way of preparing signal, with some values changed."""
+    return Signal(**{**SIGNAL, **changes})
+
+
+def config_file(path: Path, **changes: dict[str, Any]) -> Path:
+    """Write the smoke test's configuration with the small sections and some keys changed, and return where."""
+    content = yaml.safe_load((ROOT / "configs/local/eeg-smoke.yaml").read_text())
+    small = {"signal": {**SIGNAL, "notch_hz": []}, "corpus": ALL.model_dump(), "windows": WINDOWS.model_dump()}
+    for section, values in small.items():
+        content[section] = {**values, **changes.get(section, {})}
+    path.write_text(yaml.safe_dump(content))
     return path
 
 
-def loaded(folder: Path, **changes: Any) -> Config:
-    """Return the small configuration with some sections' keys changed."""
-    return load_config(small_config(folder / "config.yaml", **changes), Config)
+def noise(seconds: float, rate_hz: float, channels: int = 19, seed: int = 0) -> NDArray[np.int16]:
+    """Return digital samples, (channels, seconds * rate_hz)."""
+    random = np.random.default_rng(seed)
+    return random.integers(-300, 300, (channels, round(seconds * rate_hz)), np.int16)
 
 
-class MadeUpCorpus(Corpus):
-    """Recordings in memory: `seconds` of noise each, with a wave of 3 Hz on all channels in each event."""
-
-    def __init__(
-        self, events: dict[str, list[list[tuple[float, float]]]], *, seconds: float = 120.5, rate_hz: int = 32
-    ) -> None:
-        self.rate_hz, self.sha256, self.synthetic = rate_hz, "0" * 64, True
-        self.report = {"warnings": [], "counts": {}}
-        samples = int(seconds * rate_hz)
-        self.recordings = tuple(
-            Recording(
-                path=f"{split}/{split}{number:02d}/s001_2020/01_tcp_ar/{split}{number:02d}_s001_t000.edf",
-                split=split,
-                patient=f"{split}{number:02d}",
-                session="s001_2020",
-                montage="01_tcp_ar",
-                samples=samples,
-                duration_s=samples / rate_hz,
-                events=tuple(spans),
-                present=(True,) * len(CHANNELS),
-            )
-            for split, recordings in sorted(events.items())
-            for number, spans in enumerate(recordings)
-        )
-        self.signals = [self._signal(index) for index in range(len(self.recordings))]
-        self.reads: list[tuple[int, int, int]] = []
-
-    def _signal(self, index: int) -> NDArray[np.float32]:
-        one = self.recordings[index]
-        signal = np.random.default_rng(index).standard_normal((len(CHANNELS), one.samples)).astype(np.float32)
-        at = np.arange(one.samples) / self.rate_hz
-        for start, stop in one.events:
-            inside = (at >= start) & (at < stop)
-            signal[:, inside] += 3 * np.sin(2 * np.pi * 3 * at[inside]).astype(np.float32)
-        return signal
-
-    def read(
-        self, recording: int, start: int, stop: int, out: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
-        self.reads.append((recording, start, stop))
-        found = np.zeros((len(CHANNELS), stop - start), np.float32) if out is None else out
-        found[:] = 0
-        there = self.signals[recording][:, start:stop]
-        found[:, : there.shape[1]] = there
-        return found
+def edf_bytes(
+    digital: NDArray[np.int16] | list[NDArray[np.int16]],
+    *,
+    rate_hz: float | list[float] = 64,
+    labels: tuple[str, ...] = LABELS,
+    seconds: float = 1,
+    **fields: str,
+) -> bytes:
+    """Return an EDF file. `fields` replace header fields: of the file by name, of every signal as
+    `signal_NAME`. A record takes `seconds`."""
+    rates = rate_hz if isinstance(rate_hz, list) else [rate_hz] * len(digital)
+    widths = [round(rate * seconds) for rate in rates]
+    records = len(digital[0]) // widths[0]
+    fixed = {
+        "version": ("0", 8),
+        "patient": ("X X X X", 80),
+        "recording": ("Startdate X X X X", 80),
+        "date": ("01.01.00", 8),
+        "time": ("00.00.00", 8),
+        "header_bytes": (str(256 * (len(digital) + 1)), 8),
+        "reserved": ("", 44),
+        "records": (str(records), 8),
+        "record_s": (f"{seconds:g}", 8),
+        "signals": (str(len(digital)), 4),
+    }
+    columns: dict[str, tuple[list[str], int]] = {
+        "label": (list(labels), 16),
+        "transducer": ([""] * len(digital), 80),
+        "dimension": (["uV"] * len(digital), 8),
+        "physical_min": (["-3276.8"] * len(digital), 8),
+        "physical_max": (["3276.7"] * len(digital), 8),
+        "digital_min": (["-32768"] * len(digital), 8),
+        "digital_max": (["32767"] * len(digital), 8),
+        "prefiltering": ([""] * len(digital), 80),
+        "samples": ([str(width) for width in widths], 8),
+        "reserved": ([""] * len(digital), 32),
+    }
+    head = "".join(fields.get(name, value).ljust(width) for name, (value, width) in fixed.items())
+    for name, (values, width) in columns.items():
+        head += "".join(fields.get(f"signal_{name}", value).ljust(width) for value in values)
+    body = np.concatenate([row.reshape(records, width) for row, width in zip(digital, widths, strict=True)], axis=1)
+    return head.encode("latin-1") + body.astype("<i2").tobytes()
 
 
-def made_up() -> MadeUpCorpus:
-    """Return nine patients of two minutes, one seizure of 30 s in most: 5 to train on, 2 to choose by, 2 to measure."""
-    return MadeUpCorpus(
-        {
-            "train": [[(20.0, 50.0)], [(65.0, 95.0)], [(40.0, 70.0)], [(5.0, 35.0)], []],
-            "dev": [[(30.0, 60.0)], []],
-            "eval": [[(50.0, 80.0)], []],
-        }
-    )
+def place(
+    data: Path,
+    name: str,
+    content: bytes,
+    *,
+    split: str = "train",
+    events: tuple[Span, ...] = ((5.0, 10.0),),
+    duration_s: float = 20,
+    labels: bytes | None = None,
+) -> str:
+    """Put one recording into a tree and return its path below the splits' directory; `labels` replace its csv_bi."""
+    path = f"{split}/{name}/s001_2026/01_tcp_ar/{name}_s001_t000.edf"
+    file = data / "edf" / path
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    written = csv_bi_bytes(stem=file.stem, duration_s=duration_s, events=events) if labels is None else labels
+    file.with_suffix(".csv_bi").write_bytes(written)
+    return path
+
+
+def small_tree(data: Path, seconds: float = 20) -> Path:
+    """Lay out four sound recordings of four patients, two of them to train on, and return where."""
+    for number, split in enumerate(("train", "train", "dev", "eval")):
+        content = edf_bytes(noise(seconds, 64, seed=number))
+        place(data, f"p{number}", content, split=split, duration_s=seconds)
+    return data

@@ -33,7 +33,7 @@ VERSION: Final = 1
 
 _ORDER: Final = 4  # of the Butterworth filters, each passed forwards and backwards
 _NOTCH_QUALITY: Final = 30.0
-_BLOCK_S: Final = 320
+_BLOCK_S: Final = 600
 _UNIT_MAX_S: Final = 64  # whole samples at both rates must come together at least this often
 _IN_MEMORY_BYTES: Final = 64 * 1024**2
 _FULL_SCALE: Final = 32767
@@ -90,14 +90,18 @@ def make_plan(header: EdfHeader, how: Signal) -> Plan:
     unit_s = math.lcm(*(rate.denominator for rate in rates))
     if unit_s > _UNIT_MAX_S or not 32 <= rates[0] <= rates[-1] <= 20_000:
         raise UnusableError(Rule.RATE_ODD, f"{float(rates[0]):g} to {float(rates[-1]):g} Hz")
-    total_s = math.ceil(header.duration_s)
+    margin_s = unit_s * math.ceil(10 / how.low_hz / unit_s)
+    blocks = math.ceil(header.duration_s / _BLOCK_S)
+    least_s = math.ceil(header.duration_s / blocks) + 2 * margin_s
+    # Transforms of lengths with small factors are several times faster, and common rates have none but 2 and 5.
+    whole_s = unit_s * scipy.fft.next_fast_len(math.ceil(least_s / unit_s), real=True)
     return Plan(
         header=header,
         how=how,
         picks=tuple(picks),
         unit_s=unit_s,
-        block_s=_multiple(min(_BLOCK_S, total_s), unit_s),
-        margin_s=_multiple(math.ceil(10 / how.low_hz), unit_s),
+        block_s=whole_s - 2 * margin_s,
+        margin_s=margin_s,
         odd=tuple(notes),
     )
 
@@ -200,10 +204,11 @@ class _Lane:
             self.waiting = np.concatenate((_mirrored(self.waiting, self.margin), self.waiting), axis=1)
             self._has_begun = True
 
-    def end(self) -> None:
-        """Mirror the end, far enough for the last block."""
+    def end(self, blocks: int) -> None:
+        """Mirror the end, far enough for so many blocks more."""
         self.begin()
-        tail = _mirrored(self.waiting[:, ::-1], self.block + 2 * self.margin)[:, ::-1]
+        lacking = (blocks - 1) * self.block + self.whole - self.waiting.shape[1]
+        tail = _mirrored(self.waiting[:, ::-1], max(0, lacking))[:, ::-1]
         self.waiting = np.concatenate((self.waiting, tail), axis=1)
 
     def pop(self) -> Floats:
@@ -238,8 +243,8 @@ def _blocks(plan: Plan, stream: Reader, lanes: list[_Lane]) -> Iterator[Floats]:
             block = _averaged(plan, lanes)[:, :left]
             left -= block.shape[1]
             yield block
-    for lane in lanes:
-        lane.end()
+    for lane in lanes if left else ():
+        lane.end(math.ceil(left / (plan.block_s * plan.how.rate_hz)))
     while left:
         block = _averaged(plan, lanes)[:, :left]
         left -= block.shape[1]
@@ -262,7 +267,3 @@ def _mirrored(signal: Floats, count: int) -> Floats:
     before = 2 * signal[:, :1] - signal[:, there:0:-1]
     edge = before[:, :1] if there else signal[:, :1]
     return np.concatenate((np.repeat(edge, count - there, axis=1), before), axis=1)
-
-
-def _multiple(seconds: int, unit_s: int) -> int:
-    return unit_s * math.ceil(seconds / unit_s)
