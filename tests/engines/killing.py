@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from functools import partial
@@ -21,9 +22,15 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trimtab.storage.checkpoints import CheckpointStore
+    from trimtab.storage.checkpoints_bucket import BucketCheckpoints
+
+GRACE_S = 30.0  # what an interrupt leaves
+POLICY: dict[str, Any] = {"keep_last": 2, "metric": "loss", "greater_is_better": False, "keep_every_steps": 100}
+
 
 class Nursery:
-    """Starts children one at a time, and kills them with SIGKILL."""
+    """Starts children one at a time, and kills them: SIGKILL, or SIGINT and 30 s as a platform does."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._stdin: IO[str] = process.stdin  # type: ignore[assignment]  # it was opened with pipes
@@ -34,7 +41,15 @@ class Nursery:
         self._start(call, arguments, output)
         return self._reap()
 
-    def kill(self, call: str, *arguments: object, output: Path, after_lines: int, then_s: float) -> int:
+    def kill(
+        self,
+        call: str,
+        *arguments: object,
+        output: Path,
+        after_lines: int,
+        then_s: float,
+        number: signal.Signals = signal.SIGKILL,
+    ) -> int:
         """Kill a child a moment after it has printed some lines; return its exit code, negative for a signal.
 
         A moment after a line, and not after the start: on a busy machine a fixed time would kill before anything began.
@@ -44,8 +59,13 @@ class Nursery:
         while _lines(output) < enough and _lives(pid):
             time.sleep(0.001)
         time.sleep(then_s)
-        os.kill(pid, signal.SIGKILL)  # one that has ended is still there: nobody reaped it
-        return self._reap()
+        os.kill(pid, number)  # one that has ended is still there: nobody reaped it
+        killer = threading.Timer(GRACE_S, os.kill, (pid, signal.SIGKILL))
+        killer.start()
+        try:
+            return self._reap()
+        finally:
+            killer.cancel()
 
     def _start(self, call: str, arguments: tuple[object, ...], output: Path) -> int:
         return int(self._ask(json.dumps({"call": call, "arguments": arguments, "output": str(output)})))
@@ -68,20 +88,21 @@ def _lives(pid: int) -> bool:
 
 
 @contextmanager
-def nursery(root: Path, *modules: str) -> Iterator[Nursery]:
-    """Hold a nursery that has imported the modules."""
+def nursery(root: Path, *modules: str, **environment: str) -> Iterator[Nursery]:
+    """Hold a nursery that has imported the modules, with more variables in its environment."""
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "tests.engines.killing", *modules],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=root,
-        env={**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"},
+        env={**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}", **environment},
     ) as process:
         yield Nursery(process)
 
 
 def _child(call: str, arguments: list[Any], output: str) -> int:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -92,6 +113,8 @@ def _child(call: str, arguments: list[Any], output: str) -> int:
 def _serve() -> None:
     for module in sys.argv[1:]:
         importlib.import_module(module)
+    # An interrupt in the middle of the fork would be lost; so it waits until the child can take it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
@@ -112,21 +135,38 @@ def _serve() -> None:
         sys.stdout.flush()
 
 
-def save_for_ever(directory: str) -> None:
-    """Go on from the newest checkpoint and save one after another, saying each step once its save has returned."""
+def save_for_ever(directory: str) -> int:
+    """Save one checkpoint after another on a disk, from the newest on, until interrupted."""
     from trimtab.storage.checkpoints import open_store
     from trimtab.storage.retention import Retention
 
-    with open_store(Path(directory), run_id="killed", retention=Retention(keep_last=2)) as store:
-        newest = store.newest_complete()
-        step = newest.step if newest else 0
-        if newest and (newest.path / "state").read_bytes() != state_of(step):
-            raise AssertionError(f"half a file at step {step}")
-        while True:
-            step += 1
-            content = state_of(step)
-            store.save(step, {"state": partial(_write, content), "more": partial(_write, b"")})
-            os.write(1, f"{step}\n".encode())
+    with open_store(Path(directory), run_id="killed", retention=Retention(**POLICY)) as store:
+        return save_until_interrupted(store)
+
+
+def save_until_interrupted(store: CheckpointStore | BucketCheckpoints) -> int:
+    """Save, saying each step once its save has returned. An interrupt is answered with a last one, and 130."""
+    interrupts: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    newest = store.newest_complete()
+    step = newest.step if newest else 0
+    if newest is not None:
+        with store.open_file(newest, "state") as stream:
+            if stream.read() != state_of(step):
+                raise AssertionError(f"half a file at step {step}")
+    is_last = False
+    while not is_last:
+        is_last = bool(interrupts)
+        step += 1
+        files = {"state": partial(_write, state_of(step)), "more": partial(_write, b"")}
+        store.save(step, files, metrics={"loss": loss_of(step)})
+        os.write(1, f"{step}\n".encode())
+    return 130
+
+
+def loss_of(step: int) -> float:
+    """Return the metric of a step: all over the place, so that the best is not the last."""
+    return step * 7919 % 1009 / 1009
 
 
 def _write(content: bytes, stream: IO[bytes]) -> None:

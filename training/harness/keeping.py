@@ -163,7 +163,7 @@ class Keeper:
             return
         try:
             self._copying.check()
-        except TrimtabError as error:
+        except TrimtabError as error:  # a copy that fails stops no training: it is an error at the end, if it stays so
             self._hooks.say(f"warning: {error.what}: {error.why}; tried again after each checkpoint")
         self._copying.start(partial(self._backup.copy, self._copy_is_abandoned))
 

@@ -98,6 +98,14 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(bucket: M
     assert steps(store) == [1, 2]
 
 
+def test_a_mount_that_cannot_be_listed_is_an_error_and_not_an_empty_bucket(bucket: MountedPrefix) -> None:
+    opened(bucket).save(1, content("a"))
+    bucket.put("file", io.BytesIO(b""), sha256=None)
+    assert bucket.sizes("nowhere/") == {}
+    with pytest.raises(ProgramError, match="file was not listed"):
+        bucket.sizes("file/")
+
+
 def test_a_step_is_written_once(bucket: MountedPrefix) -> None:
     opened(bucket).save(1, content("a"))
     with pytest.raises(UsageError, match="already there"):
