@@ -246,8 +246,8 @@ def fetch(
     }
 
     def text() -> None:
-        brought = f"{fetched.brought_files} of {fetched.files} files, {format_size(fetched.brought_bytes)}"
-        console.line(f"fetched   {brought}: the rest was here")
+        rest = "" if fetched.brought_files == fetched.files else "; the rest is here"
+        console.line(f"fetched   {fetched.brought_files} files, {format_size(fetched.brought_bytes)}{rest}")
         console.line(f"run       {where}")
 
     console.result(document, text=text)

@@ -51,6 +51,7 @@ def train(  # noqa: PLR0913 - one for each thing that a person may decide
     config: Path | None,
     resume: bool,
     label: str,
+    run_id: str,
     detach: bool,
     profile: str | None,
     max_usd: float | None,
@@ -75,7 +76,9 @@ def train(  # noqa: PLR0913 - one for each thing that a person may decide
     """
     project = find_project(catalogue)
     console = Console(as_json=as_json)
-    action = Train(job=job, label=label, config=config and config.absolute(), must_resume=resume)
+    if label and run_id:
+        raise UsageError("--label and --run-id say two things", why="each names the run", remedy="leave one out")
+    action = Train(job=job, label=label, run_id=run_id, config=config and config.absolute(), must_resume=resume)
     if where == "local":
         _refuse_words_of_modal(profile=profile, max_usd=max_usd, compute=compute, embedded=embedded, wait=not detach)
         plan = _local_plan(project, action)

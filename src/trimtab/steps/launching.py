@@ -111,14 +111,13 @@ def launch(
     prices: Prices,
     *,
     say: Callable[[str], None],
-    run_id: str | None = None,
 ) -> Launched:
     """Launch a run, or find that it runs or has finished. Raises BudgetError when it may cost no more."""
     train = wanted.train
     _check_config(project, train)
     machine = machine_of(project, client.runner, train.job, profile=wanted.profile)
     price = priced(project, wanted, prices, machine)
-    name = run_id or run_id_of(project, train, _data_digest(project, client, train.job))
+    name = run_id_of(project, train, _data_digest(project, client, train.job))
     known = registry_of([read_found("modal", client.listed(name))]).runs
     run = known[0] if known else None
     if run is not None and (run.open_call or run.state == "finished"):

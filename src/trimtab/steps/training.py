@@ -39,12 +39,13 @@ _IMAGE_BYTES: Final = 1200 * MIB  # measured: 980 MB over the base image, 190 MB
 class Train:
     """Train a job; the same inputs are the same run, which goes on or is already finished.
 
-    `label` tells a further run of the same inputs from the first. `config` takes the place of the catalogue's. With
-    `must_resume` it is an error when there is nothing to go on with.
+    `label` tells a further run of the same inputs from the first, `run_id` names a run whatever its inputs are now.
+    `config` takes the place of the catalogue's. With `must_resume` it is an error when there is nothing to go on with.
     """
 
     job: str
     label: str = ""
+    run_id: str = ""
     config: Path | None = None
     must_resume: bool = False
 
@@ -193,6 +194,8 @@ def config_of(project: Project, action: Train) -> Path:
 
 def run_id_of(project: Project, action: Train, data_digest: str) -> str:
     """Name a run by what goes into it: data, configuration, code. The same inputs are the same run."""
+    if action.run_id:
+        return action.run_id
     root = project.root
     code = tuple(path for name in (action.job, *_SHARED) if (path := root / "training" / name).is_dir())
     inputs = inputs_digest(code, root=root, also=(data_digest, action.label, config_of(project, action).read_text()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
@@ -69,6 +70,8 @@ def fetch_run(source: Source, record: RunRecord, results: Path, *, say: Callable
     known = read_run(results, record.run_id)
     write_run(results, merge_runs(known, record) if known else record)
     shutil.rmtree(waiting, ignore_errors=True)
+    with suppress(OSError):  # another run's files wait there
+        waiting.parent.rmdir()
     return Fetched(
         files=len(remote) - len(gone),
         size_bytes=sum(size for path, size in remote.items() if path not in gone),
