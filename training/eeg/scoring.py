@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from training.eeg.detection import Events
 
 _HZ: Final = 10  # the precision that the library counts events with
-_DAY_S: Final = 24 * 3600
 THRESHOLDS: Final = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
 
@@ -49,19 +48,14 @@ class Score:
     @classmethod
     def of(cls, *, true: int, found: int, false: int, duration_s: float) -> Score:
         """Return the score of counts: so many true, so many of them found, and so many false detections."""
-        sensitivity = found / true if true else None
-        precision = found / (found + false) if found + false else None
-        f1 = None
-        if sensitivity is not None and precision is not None:
-            f1 = 2 * sensitivity * precision / (sensitivity + precision) if found else 0.0
         return cls(
             true=true,
             found=found,
             false=false,
-            sensitivity=sensitivity,
-            precision=precision,
-            f1=f1,
-            false_per_day=false / (duration_s / _DAY_S),
+            sensitivity=found / true if true else None,
+            precision=found / (found + false) if found + false else None,
+            f1=2 * found / (2 * found + false + (true - found)) if true + false else None,
+            false_per_day=false / (duration_s / 3600 / 24),
         )
 
 
