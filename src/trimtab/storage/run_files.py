@@ -59,11 +59,12 @@ def fetch_run(source: Source, record: RunRecord, results: Path, *, say: Callable
     waiting = results / _WAITING / record.run_id
     artifacts = {artifact.path: artifact.sha256 for artifact in record.artifacts}
     whole = _whole_checkpoints(results, record)
-    wanted = {
-        path: size
-        for path, size in remote.items()
-        if _step_of(path, record) not in whole and not _stands(results / path, size, artifacts.get(path))
-    }
+
+    def is_here(path: str, size: int) -> bool:
+        step = _step_of(path, record)
+        return step in whole if step else _stands(results / path, size, artifacts.get(path))
+
+    wanted = {path: size for path, size in remote.items() if not is_here(path, size)}
     gone = _bring(source, record, wanted, waiting, artifacts, say)
     kept = {path: size for path, size in wanted.items() if path not in gone}
     _publish(waiting, results, record, kept)
