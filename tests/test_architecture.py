@@ -23,10 +23,13 @@ FOR_TRAINING: Final = (
     "trimtab.storage.checkpoints",
     "trimtab.storage.checkpoints_bucket",
     "trimtab.storage.durable",
+    "trimtab.storage.folders",
     "trimtab.storage.manifests",
+    "trimtab.storage.packed",
     "trimtab.storage.prefixes",
     "trimtab.storage.retention",
     "trimtab.storage.runs",
+    "trimtab.storage.shards",
 )
 CLOUD: Final = ("boto3", "botocore", "docker", "modal", "moto", "pulumi", "pulumi_aws")
 WIRING: Final = ("infra", "deploy", "workflows")

@@ -10,10 +10,10 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from trimtab.errors import UsageError
-from trimtab.storage.manifests import FileEntry, digest, parse_entries, path_problems
+from trimtab.storage.manifests import FileEntry, digest, parse_entries, path_problems, sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 MANIFEST: Final = "MANIFEST.json"
@@ -22,12 +22,15 @@ MAX_MANIFEST_BYTES: Final = 256 * 1024**2
 _FORMAT: Final = "trimtab-dataset/1"
 
 
-def files_below(directory: Path) -> dict[str, tuple[Path, int]]:
+def files_below(directory: Path, *, is_mount: bool = False) -> dict[str, tuple[Path, int]]:
     """Return each file of a directory by its path below it, with where it lies and its size in bytes.
 
-    Names with a leading dot are left out. Raises UsageError for a directory that is no data set.
+    Names with a leading dot are left out, and the manifest where the directory is a bucket's mount. Raises UsageError
+    for a directory that is no data set.
     """
     found = dict(_walk(directory, ""))
+    if is_mount:
+        found.pop(MANIFEST, None)
     problems = list(path_problems(list(found)))
     if MANIFEST in found:
         problems.append(f"{MANIFEST!r} is the manifest's own name")
@@ -61,6 +64,13 @@ def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, tuple[Path, int]]
                 why="it is no plain file (a link?)",
                 remedy="put the file itself there",
             )
+
+
+def entries_of(found: Mapping[str, tuple[Path, int]]) -> tuple[FileEntry, ...]:
+    """Return the entry of each file, sorted. Reads every byte."""
+    return tuple(
+        sorted(FileEntry(path=name, size_bytes=size, sha256=sha256_of(path)) for name, (path, size) in found.items())
+    )
 
 
 def decode_manifest(content: bytes) -> tuple[FileEntry, ...]:
