@@ -27,9 +27,9 @@ _REPEATS: Final = 10
 def check() -> dict[str, Any]:
     """Compare the kernel with the scan: {"outcome": "equal" | "different" | "not compared", ...}, JSON-able."""
     if not torch.cuda.is_available():
-        return {"outcome": "not compared", "why": "there is no CUDA device; the plain scan is what runs here"}
+        return {"outcome": "not compared", "why": "no GPU here; the plain scan is what runs"}
     if cuda_kernel() is None:
-        return {"outcome": "not compared", "why": "mamba-ssm is not installed; the plain scan is what runs here"}
+        return {"outcome": "not compared", "why": "no mamba-ssm here; the plain scan is what runs"}
     scan = _random_scan(torch.device("cuda"))
     ours, theirs = _with_gradients(plain_scan, scan), _with_gradients(selective_scan, scan)
     differences = {name: ((theirs[name] - ours[name]).abs().max() / ours[name].abs().max()).item() for name in ours}
