@@ -16,14 +16,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.engines.killing import Nursery, nursery
-from tests.support.training import final_state, same, small_config, small_folder
+from tests.support.training import (
+    arguments,
+    assert_equal_to_the_bit,
+    assert_nothing_is_half,
+    run_of,
+    small_config,
+    small_folder,
+)
 from trimtab.storage.checkpoints import published
-from trimtab.storage.runs import RunRecord, list_runs, read_run
+from trimtab.storage.runs import read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KILLS = 60
+KILLS = int(os.environ.get("TRIMTAB_KILLS") or 24)
 EPOCHS_BEFORE_EACH_KILL_OF_THE_REAL_COMMAND = (1, 0, 2, 1)
 CALL = "training.classifier.__main__:main"
 # The last two are what torch imports with the first optimiser, in 1.4 s.
@@ -60,36 +67,6 @@ def quick_path(tmp_path: Path) -> Iterator[Path]:
         yield Path(directory)
 
 
-def arguments(config: Path, data: Path, results: Path) -> list[str]:
-    return ["--config", str(config), "--data", str(data), "--results", str(results), "--json"]
-
-
-def run_of(results: Path) -> tuple[RunRecord, Path]:
-    (record,), unreadable = list_runs(results)
-    assert unreadable == ()
-    return record, results / record.run_directory
-
-
-def assert_nothing_is_half(results: Path) -> None:
-    """Check what a reader sees after a kill: whole checkpoints, a whole record or none, a whole model or none."""
-    runs = list_runs(results)
-    assert runs.unreadable == ()
-    for record in runs.records:
-        assert [item.damage() for item in published(results / record.run_directory)].count(None) == len(
-            published(results / record.run_directory)
-        )
-    assert not list(results.rglob("*.broken"))
-
-
-def assert_equal_to_the_bit(results: Path, uninterrupted: Path) -> None:
-    (record, run), (expected, expected_run) = run_of(results), run_of(uninterrupted)
-    assert (run / "model.pt").read_bytes() == (expected_run / "model.pt").read_bytes()
-    assert same(final_state(run), final_state(expected_run))
-    assert record.epochs == expected.epochs
-    assert record.final == expected.final
-    assert [item.sha256 for item in record.artifacts] == [item.sha256 for item in expected.artifacts]
-
-
 def test_however_often_it_is_killed_the_result_is_equal_to_the_bit(
     quick_path: Path, children: Nursery, folder: Path
 ) -> None:
@@ -108,9 +85,13 @@ def test_however_often_it_is_killed_the_result_is_equal_to_the_bit(
                 output=output,
                 after_lines=draw.choice([0, 1, 1, 2, 2]),  # the first line says that it begins, the others are epochs
                 then_s=draw.uniform(0, 0.1),
+                number=draw.choice([signal.SIGKILL] * 4 + [signal.SIGINT]),
             )
-            assert code in (0, -signal.SIGKILL), output.read_text()
+            # 130: interrupted, and saved; 1 and -2: interrupted before it listened, as any program ends then.
+            assert code in (0, -signal.SIGKILL, 130, 1, -signal.SIGINT), output.read_text()
             kills += code != 0
+            found = run_of(results)[0] if code == 130 else None
+            assert found is None or found.outcome == "interrupted"
             assert_nothing_is_half(results)
         assert_equal_to_the_bit(results, quick_path / "whole")
     attempts = [run_of(quick_path / f"killed-{number}")[0].attempts for number in range(1, trainings + 1)]
