@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROWS: Final = 1024
-_COLUMNS: Final = 4096
-_SAMPLE: Final = 2048
+_COLUMNS_OF_A_GPU: Final = 32 * ROWS  # a processor's tile stays in its cache, a GPU's is to be worth its start
+_SAMPLE: Final = 1024
 _PIECE: Final = 8192
 _ROUNDING: Final = 2.0**-23
 _LAST_BITS: Final = 1e-12  # what float64 loses in a sum of some thousand products
@@ -71,13 +71,16 @@ class PairSearch:
             [piece.double().norm(dim=1) for piece in torch.split(vectors, _PIECE)] or [torch.zeros(0)]
         )
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        sample = _evenly(self._whole(slice(None, None, max(1, len(vectors) // (4 * _SAMPLE)))), 4 * _SAMPLE)
+        sample = self._whole(slice(None, None, max(1, len(vectors) // (8 * _SAMPLE))))
         axes = torch.linalg.eigh(sample.T @ sample).eigenvectors.flip(1)
-        self.axes = _fewest_products(_evenly(sample, _SAMPLE), axes, floor)
+        self.axes = _fewest_products(sample[:: max(1, len(sample) // _SAMPLE)], axes, floor)
         chosen = axes[:, : self.axes]
         pieces = [_short(self._whole(slice(start, start + _PIECE)), chosen) for start in self._starts(_PIECE)]
         self._short = torch.cat(pieces or [torch.zeros(0, self.axes + 1)]).to(self._device)
         self._bound = _bound(floor, self.axes)
+        self._columns = ROWS if self._device.type == "cpu" else _COLUMNS_OF_A_GPU
+        self._tile = torch.empty(ROWS, self._columns, device=self._device)
+        self._done = torch.ones(ROWS, self._columns, dtype=torch.bool, device=self._device).tril()
 
     @property
     def steps(self) -> int:
@@ -89,15 +92,16 @@ class PairSearch:
         start = step * ROWS
         rows = self._short[start : start + ROWS]
         found: list[Tensor] = []
-        for begin in range(start, len(self._short), _COLUMNS):
-            bounds = rows @ self._short[begin : begin + _COLUMNS].T
+        for begin in range(start, len(self._short), self._columns):
+            columns = self._short[begin : begin + self._columns].T
+            whole = (len(rows), columns.shape[1]) == self._tile.shape
+            bounds = torch.mm(rows, columns, out=self._tile) if whole else torch.mm(rows, columns)
+            if begin == start:  # a vector with itself, and what the other order of the two found
+                bounds.masked_fill_(self._done[: bounds.shape[0], : bounds.shape[1]], -2.0)
             promising = (bounds.amax(dim=1) >= self._bound).nonzero()[:, 0]
-            if not len(promising):
-                continue
-            hits = (bounds[promising] >= self._bound).nonzero()
-            first, second = promising[hits[:, 0]] + start, hits[:, 1] + begin
-            ahead = first < second
-            found.append(torch.stack([first[ahead], second[ahead]]).cpu())
+            if len(promising):
+                hits = (bounds[promising] >= self._bound).nonzero()
+                found.append(torch.stack([promising[hits[:, 0]] + start, hits[:, 1] + begin]).cpu())
         candidates = torch.cat(found, dim=1) if found else torch.zeros(2, 0, dtype=torch.int64)
         return self._exact(candidates)
 
@@ -123,10 +127,6 @@ def all_pairs(vectors: Tensor, floor: float) -> Pairs:
     """Return every pair of float32 vectors (n, d) whose cosine is at least `floor`."""
     search = PairSearch(vectors, floor)
     return joined([search.search(step) for step in range(search.steps)])
-
-
-def _evenly(rows: Tensor, count: int) -> Tensor:
-    return rows[:: max(1, -(-len(rows) // count))]
 
 
 def _short(whole: Tensor, axes: Tensor) -> Tensor:
