@@ -3,7 +3,7 @@
 As a library, and as the program that `trimtab data` starts, with one JSON document on standard output:
 
     VolumeManager("my-data").upload_dataset(Path("gulls"), "datasets/gulls/")
-    python -m deploy.modal.volumes push --volume NAME --dataset PREFIX DIR | list | verify [--quick]
+    python -m deploy.modal.volumes push --volume NAME --dataset PREFIX --from DIR | list ... | verify ... [--quick]
 
 Shards are named by what is in them: what is there is not sent again, nothing is overwritten but the index, which is
 written last, and nothing is removed. In a container `trimtab.storage.packed.open_files` reads them file by file.
@@ -191,9 +191,16 @@ class VolumeManager:
             return {}
         return {Path(entry.path).name: entry.size for entry in entries if entry.type == FileEntryType.FILE}
 
-    def _shards(self, dataset: str) -> tuple[Shard, ...]:
+    def holds(self, dataset: str = "") -> bool:
+        """Tell whether there is a complete data set."""
+        return self._index(dataset) is not None
+
+    def _index(self, dataset: str) -> bytes | None:
         with _explained(f"reading {self._place(dataset)}"):
-            content = self._read(dataset, INDEX)
+            return self._read(dataset, INDEX)
+
+    def _shards(self, dataset: str) -> tuple[Shard, ...]:
+        content = self._index(dataset)
         if content is None:
             raise UsageError(
                 f"{self._place(dataset)} has no complete data set",
@@ -273,13 +280,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m deploy.modal.volumes", description="Data sets on a Volume.")
     parser.add_argument("verb", choices=("push", "list", "verify"))
-    parser.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="what to push")
+    parser.add_argument("--from", dest="directory", type=Path, metavar="DIR", help="what to push")
     parser.add_argument("--volume", required=True, metavar="NAME")
     parser.add_argument("--dataset", default="", metavar="PREFIX", help="its folder on the Volume")
     parser.add_argument("--quick", action="store_true", help="verify names and sizes only")
     options = parser.parse_args(arguments)
     if (options.verb == "push") != (options.directory is not None):
-        parser.error("push takes a directory, list and verify take none")
+        parser.error("push takes --from DIR, list and verify do not")
     manager = VolumeManager(options.volume)
     document: dict[str, Any]
     try:
@@ -287,8 +294,11 @@ def main(arguments: list[str] | None = None) -> int:
             case "push":
                 document = asdict(manager.upload_dataset(options.directory, options.dataset, progress=_told()))
             case "list":
-                entries = manager.list_files(options.dataset)
-                document = {"sha256": digest(entries), "files": [entry.as_json() for entry in entries]}
+                entries = manager.list_files(options.dataset) if manager.holds(options.dataset) else ()
+                document = {
+                    "sha256": digest(entries) if entries else None,
+                    "files": [entry.as_json() for entry in entries],
+                }
             case _:
                 document = asdict(manager.verify(options.dataset, contents=not options.quick, progress=_told()))
     except TrimtabError as error:

@@ -110,6 +110,11 @@ class Modal(Section):
         """The Volume that holds what all jobs of the app make."""
         return f"{self.app}-results"
 
+    @property
+    def data_volume(self) -> str:
+        """The Volume that holds data sets, each in the folder of its job's data prefix."""
+        return f"{self.app}-data"
+
 
 class PulumiState(Section):
     """Where Pulumi keeps what it knows of the stacks: a bucket which already stands (PULUMI_BACKEND_URL)."""

@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "infra": ("trimtab.cli.infra:infra", "Bucket and roles: preview, up, drift, import, outputs, explain, destroy."),
     "images": ("trimtab.cli.images:images", "The services' images: plan, build within budgets, deploy, roll back."),
     "disk": ("trimtab.cli.disk:disk", "What takes the disk, what grows, and freeing just what is needed."),
+    "data": ("trimtab.cli.data:data", "Data sets in the bucket or on a Volume: push, list, verify, pull."),
     "train": ("trimtab.cli.train:train", "Run one training job; it goes on where an earlier run was cut off."),
     "cost": ("trimtab.cli.cost:cost", "What a run on Modal will cost, before it starts."),
     "modal": ("trimtab.cli.modal:modal", "The embedded Modal: `modal run`, unchanged, with no account."),

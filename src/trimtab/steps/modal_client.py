@@ -75,6 +75,11 @@ class ModalClient:
         """Write a launch to the Volume, for every machine to see."""
         self._results("put", f"{FOLDER}/{launch.call_id}.json", stdin=encoded(launch))
 
+    def data(self, verb: str, *words: str, say: Callable[[str], None] | None = None) -> Mapping[str, Any]:
+        """Push, list or verify a data set on the Volume of all data sets: deploy/modal/volumes.py."""
+        volume = self.project.catalogue.modal.data_volume
+        return self._program("deploy.modal.volumes", verb, "--volume", volume, *words, say=say, timeout_s=None)
+
     def stop(self, call_id: str) -> None:
         """Cancel a call: its container saves a checkpoint and ends; it is not tried again."""
         self._program("deploy.modal.results", "stop", call_id)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from trimtab.errors import BudgetError, UsageError
-from trimtab.storage.datasets import Manifest, read_manifest
+from trimtab.storage.datasets import Manifest, required_manifest
 from trimtab.storage.durable import (
     make_directory,
     raise_write_error,
@@ -69,13 +69,7 @@ def materialise(
     Killed or cut off, the same call goes on where it was. Raises UsageError when there is no complete data set or the
     cache holds what is not ours, BudgetError when it does not fit on the disk, ProgramError when the bucket refuses.
     """
-    manifest = read_manifest(client, place)
-    if manifest is None:
-        raise UsageError(
-            f"{place} has no complete data set",
-            why="there is no manifest, which a push writes last",
-            remedy="push it, or push it again: `trimtab data push`",
-        )
+    manifest = required_manifest(client, place)
     make_directory(cache)
     with sole_writer(cache):
         _claim(cache)

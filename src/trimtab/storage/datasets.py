@@ -10,13 +10,16 @@ changed only, and removes nothing. The payload sees a data set as a directory (t
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from trimtab.errors import UsageError
+from trimtab.storage.fetching import Damaged, check_object
 from trimtab.storage.folders import MANIFEST, MAX_MANIFEST_BYTES, decode_manifest, encode_manifest, files_below
 from trimtab.storage.manifests import FileEntry, digest, sha256_of
 from trimtab.storage.objects import Place, Progress, explained, in_parallel
+from trimtab.storage.transfer import ObjectReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,6 +114,70 @@ def _push(
         sent_bytes=sum(entry.size_bytes for entry in todo),
         unlisted=tuple(sorted(set(listed) - set(paths) - {MANIFEST})),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What a data set holds, and everything that is wrong with it, by file."""
+
+    sha256: str
+    files: int
+    size_bytes: int
+    problems: tuple[str, ...]
+    unlisted: tuple[str, ...]
+
+
+def verify(
+    client: S3Client,
+    place: Place,
+    *,
+    contents: bool = True,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Verified:
+    """Compare a data set in the bucket with its manifest: names and sizes by one listing, then every byte.
+
+    Without `contents` no object is read. Raises UsageError where there is no complete data set.
+    """
+    manifest = required_manifest(client, place)
+    problems: dict[str, str] = {}
+    with explained("verifying", place), closing(ObjectReader(client, place)) as reader:
+        listed = _listed(client, place)
+        for entry in manifest.files:
+            there = listed.get(entry.path)
+            if there is None:
+                problems[entry.path] = "is missing"
+            elif there.size_bytes != entry.size_bytes:
+                problems[entry.path] = f"has {there.size_bytes} bytes, not {entry.size_bytes}"
+
+        def read(entry: FileEntry) -> int:
+            try:
+                check_object(reader, entry)
+            except Damaged as error:
+                problems[error.path] = error.why
+            return 1
+
+        if contents:
+            suspects = [entry for entry in manifest.files if entry.path not in problems]
+            in_parallel(client, suspects, read, progress, files=len(suspects))
+    return Verified(
+        sha256=manifest.sha256,
+        files=len(manifest.files),
+        size_bytes=manifest.size_bytes,
+        problems=tuple(f"{path} {why}" for path, why in sorted(problems.items())),
+        unlisted=tuple(sorted(listed.keys() - {entry.path for entry in manifest.files} - {MANIFEST})),
+    )
+
+
+def required_manifest(client: S3Client, place: Place) -> Manifest:
+    """Return a data set's manifest. Raises UsageError where none was completed."""
+    manifest = read_manifest(client, place)
+    if manifest is None:
+        raise UsageError(
+            f"{place} has no complete data set",
+            why="there is no manifest, which a push writes last",
+            remedy="push it, or push it again: `trimtab data push`",
+        )
+    return manifest
 
 
 def read_manifest(client: S3Client, place: Place) -> Manifest | None:
