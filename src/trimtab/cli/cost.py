@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trimtab.cli.options import CATALOGUE, JSON
+from trimtab.cli.options import CATALOGUE, JSON, Duration
 from trimtab.console import Console
 from trimtab.cost.estimate import Case, Machine, Work, estimate
-from trimtab.cost.prices import BUNDLED, Prices, load_prices
-from trimtab.cost.work import computed_s, last_finished, machine_of
+from trimtab.cost.ledger import Ledger
+from trimtab.cost.prices import BUNDLED, OWN, Prices, current_prices, load_prices
+from trimtab.cost.spending import last_on_modal
+from trimtab.cost.work import Basis, as_last_time, machine_of
 from trimtab.errors import BudgetError, UsageError
 from trimtab.process import ProcessRunner
 from trimtab.project import Project, find_project
 from trimtab.steps.plans import require_known
-from trimtab.units import format_duration, format_usd, parse_duration
-
-
-class _Duration(click.ParamType[float]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return value if isinstance(value, float) else parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+from trimtab.steps.training import Train
+from trimtab.units import format_duration, format_usd
 
 
 @click.command()
 @click.argument("job")
-@click.option("--compute", type=_Duration(), help="The time of all steps on that machine, such as 100h.")
+@click.option("--compute", type=Duration(), help="The time of all steps on that machine, such as 100h.")
 @click.option("--steps", type=click.IntRange(min=1), help="How many steps; with --steps-per-second.")
 @click.option("--steps-per-second", type=click.FloatRange(min=0, min_open=True), help="Measured on that machine.")
-@click.option("--start", type=_Duration(), default="2min", show_default=True, help="From an attempt's start to work.")
-@click.option("--checkpoint-every", type=_Duration(), default="30min", show_default=True, help="Time between saves.")
+@click.option("--start", type=Duration(), default="2min", show_default=True, help="From an attempt's start to work.")
+@click.option("--checkpoint-every", type=Duration(), default="30min", show_default=True, help="Time between saves.")
 @click.option("--volume-gib", type=click.FloatRange(min=0), default=0.0, help="What the run keeps on the Volume.")
 @click.option("--read-gib", type=click.FloatRange(min=0), default=0.0, help="What each attempt reads from the bucket.")
 @click.option("--max-usd", type=click.FloatRange(min=0), help="Exit 6 when the likely case costs more.")
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Its `steps`, where it has such a key.")
+@click.option("--profile", help="Another machine than the job's own; deploy/modal/profiles/ names them.")
+@click.option("--probe", is_flag=True, help="Run it on Modal for about a minute, and go by its steps per second.")
+@click.option("--refresh", is_flag=True, help="Ask Modal for its prices first (`modal billing rates`; needs a token).")
+@click.option("--embedded", is_flag=True, help="Probe on the embedded Modal: it tells whether it runs, not how fast.")
 @CATALOGUE
 @JSON
 def cost(  # noqa: PLR0913 - one for each thing that a run spends
@@ -52,62 +52,143 @@ def cost(  # noqa: PLR0913 - one for each thing that a run spends
     volume_gib: float,
     read_gib: float,
     max_usd: float | None,
+    config: Path | None,
+    profile: str | None,
+    probe: bool,
+    refresh: bool,
+    embedded: bool,
     catalogue: Path | None,
     as_json: bool,
 ) -> None:
     """Estimate what a run of JOB costs on Modal: GPU, cores and memory by the second, attempts, storage.
 
-    Without --compute or --steps, the time is that of the job's last finished run on this machine. Prices say their
-    date and source. The three cases differ in what nobody knows before: speed, and how often the machine is taken back.
+    Without --compute or --steps, the time is that of the job's last run on such a machine, or on this one. Prices say
+    their date and source. The three cases differ in what nobody knows before: speed, and how often the machine is taken
+    back. What the last run on Modal really cost stands beside it.
 
     \b
     Examples:
       trimtab cost NAME                                       as long as its last run took here
       trimtab cost NAME --compute 100h --max-usd 600          exit 6 when it is likely to cost more
       trimtab cost NAME --steps 400000 --steps-per-second 2.4 --checkpoint-every 1h --json
+      trimtab cost NAME --config configs/modal/NAME.yaml --probe
     """
-    project = find_project(catalogue)
+    project, console = find_project(catalogue), Console(as_json=as_json)
     require_known("job", job, tuple(project.catalogue.jobs))
-    compute_s, basis = _compute(project, job, compute, steps, steps_per_second)
-    prices = load_prices(project.state / "prices.toml" if (project.state / "prices.toml").exists() else BUNDLED)
-    machine = machine_of(project, ProcessRunner(), job)
+    machine = machine_of(project, ProcessRunner(), job, profile=profile)
+    prices = _refreshed(project, console, embedded=embedded) if refresh else current_prices(project)
+    wanted = _Wanted(
+        job=job, compute_s=compute, steps=steps or _steps_of(config), rate=steps_per_second, is_given=bool(steps)
+    )
+    _check(wanted, probe=probe)
+    if probe:
+        train = Train(job=job, config=config and config.absolute())
+        wanted = replace(wanted, rate=_probed(project, console, train, profile, prices, embedded=embedded))
+    basis = _basis(project, wanted, machine)
     work = Work(
-        compute_s=compute_s,
+        compute_s=basis.compute_s,
         start_s=start,
-        checkpoint_every_s=min(checkpoint_every, compute_s),
+        checkpoint_every_s=min(checkpoint_every, basis.compute_s),
         volume_gib=volume_gib,
         read_gib=read_gib,
     )
     cases = estimate(machine, work, prices)
-    console = Console(as_json=as_json)
-    document = _document(job, basis, machine, cases, prices)
+    last = last_on_modal(Ledger(project.state / "ledger.jsonl"), job)
+    document = _document(job, basis.told, machine, cases, prices, last)
     failure = _over(job, cases, max_usd)
-    console.result(document, text=lambda: _print(console, job, basis, machine, cases, prices), failure=failure)
+    console.result(
+        document, text=lambda: _print(console, job, basis.told, machine, cases, prices, last), failure=failure
+    )
 
 
-def _compute(
-    project: Project, job: str, compute: float | None, steps: int | None, rate: float | None
-) -> tuple[float, str]:
-    if compute is not None and (steps or rate):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    job: str
+    compute_s: float | None
+    steps: int | None
+    rate: float | None
+    is_given: bool
+    """Whether the steps were given, and not read from a configuration."""
+
+
+def _check(wanted: _Wanted, *, probe: bool) -> None:
+    """Refuse words that contradict each other. Raises UsageError."""
+    if wanted.compute_s is not None and (wanted.is_given or wanted.rate or probe):
         raise UsageError("--compute and --steps say the same twice", why="either is enough", remedy="leave one out")
-    if (steps is None) != (rate is None):
-        raise UsageError(
-            "--steps and --steps-per-second belong together", why="one of them is missing", remedy="give both"
-        )
-    if compute is not None and compute <= 0:
+    if wanted.compute_s is not None and wanted.compute_s <= 0:
         raise UsageError("this run takes no time", why="--compute is 0", remedy="give the time of all its steps")
-    if compute is not None:
-        return compute, "as given"
-    if steps is not None and rate is not None:
-        return steps / rate, f"{steps:,} steps at {rate:g} a second"
-    record = last_finished(project, job)
-    if record is None or not (seconds := computed_s(record)):
+    if probe and wanted.rate:
+        raise UsageError("--probe measures the rate", why="--steps-per-second gives it", remedy="leave one out")
+    if (probe or wanted.rate) and wanted.steps is None:
         raise UsageError(
-            f"nobody knows yet how long {job} computes",
-            why="no run of it has finished on this machine",
-            remedy=f"give --compute, or --steps with --steps-per-second; or train it once: trimtab train {job}",
+            "a rate alone is no time",
+            why="nobody says how many steps",
+            remedy="give --steps, or a --config with `steps`",
         )
-    return seconds, f"as long as run {record.run_id} took on this machine"
+
+
+def _basis(project: Project, wanted: _Wanted, machine: Machine) -> Basis:
+    if wanted.compute_s is not None:
+        return Basis(compute_s=wanted.compute_s, told="as given")
+    if wanted.steps is not None and wanted.rate is not None:
+        told = f"{wanted.steps:,} steps at {wanted.rate:.4g} a second"
+        return Basis(compute_s=wanted.steps / wanted.rate, told=told)
+    found = as_last_time(project, wanted.job, machine, steps=wanted.steps)
+    if found is None:
+        raise UsageError(
+            f"nobody knows yet how long {wanted.job} computes",
+            why="no run of it has finished on this machine, nor on Modal as far as this machine saw",
+            remedy=f"give --compute, or --steps with --steps-per-second or --probe; or: trimtab train {wanted.job}",
+        )
+    return found
+
+
+def _steps_of(config: Path | None) -> int | None:
+    """Return the `steps` of a configuration, of its own or of its `optimisation`; None where it counts otherwise."""
+    if config is None:
+        return None
+    import yaml
+
+    try:
+        values = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(
+            f"the configuration {config} cannot be read", why=str(error), remedy="name another file; see configs/"
+        ) from error
+    for section in (values, values.get("optimisation") if isinstance(values, dict) else None):
+        if isinstance(section, dict) and isinstance(section.get("steps"), int):
+            return int(section["steps"])
+    return None
+
+
+def _refreshed(project: Project, console: Console, *, embedded: bool) -> Prices:
+    """Ask Modal for its prices and keep them beside the ledger."""
+    from datetime import UTC, datetime
+
+    from trimtab.cost.rates import refreshed, write_prices
+    from trimtab.steps.registry import Asked
+
+    client = Asked(project=project, runner=ProcessRunner(), embedded=embedded).modal()
+    found = refreshed(load_prices(BUNDLED), client.rates(), today=datetime.now(UTC).date())
+    write_prices(project.state / OWN, found.prices)
+    for name, why in found.passed_over.items():
+        console.say(f"passed over: {name}: {why}", style="yellow")
+    console.say(f"understood {len(found.understood)} prices; they are in {project.state / OWN}")
+    return found.prices
+
+
+def _probed(
+    project: Project, console: Console, train: Train, profile: str | None, prices: Prices, *, embedded: bool
+) -> float:
+    """Run the job for a minute on its machine, and return its steps per second."""
+    from trimtab.steps.modal_client import connect
+    from trimtab.steps.probing import probe
+
+    client = connect(project, ProcessRunner(), embedded=embedded)
+    with console.step(f"probing {train.job} on {client.server}") as say:
+        found = probe(project, client, train, prices, profile=profile, say=say)
+    console.say(f"{found.steps} steps in {found.step_s:.0f} s, {format_usd(found.usd)}: {found.rate:.4g} a second")
+    return found.rate
 
 
 def _over(job: str, cases: tuple[Case, ...], max_usd: float | None) -> BudgetError | None:
@@ -118,11 +199,18 @@ def _over(job: str, cases: tuple[Case, ...], max_usd: float | None) -> BudgetErr
     return BudgetError(
         f"a run of {job} is likely to cost more than it may",
         why=f"{format_usd(likely.usd)} of {format_usd(max_usd)}, of which {dearest[0]} is {format_usd(dearest[1])}",
-        remedy=f"take a smaller machine in deploy/modal/profiles/{job}.toml, do fewer steps, or raise --max-usd",
+        remedy="take a smaller machine (--profile; see deploy/modal/profiles/), do fewer steps, or raise --max-usd",
     )
 
 
-def _document(job: str, basis: str, machine: Machine, cases: tuple[Case, ...], prices: Prices) -> dict[str, Any]:
+def _document(
+    job: str,
+    basis: str,
+    machine: Machine,
+    cases: tuple[Case, ...],
+    prices: Prices,
+    last: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     return {
         "job": job,
         "compute_from": basis,
@@ -139,10 +227,19 @@ def _document(job: str, basis: str, machine: Machine, cases: tuple[Case, ...], p
             }
             for case in cases
         ],
+        "last": last,
     }
 
 
-def _print(console: Console, job: str, basis: str, machine: Machine, cases: tuple[Case, ...], prices: Prices) -> None:
+def _print(
+    console: Console,
+    job: str,
+    basis: str,
+    machine: Machine,
+    cases: tuple[Case, ...],
+    prices: Prices,
+    last: Mapping[str, Any] | None,
+) -> None:
     names = [name for name, _ in cases[0].parts]
     rows = [
         (
@@ -165,3 +262,9 @@ def _print(console: Console, job: str, basis: str, machine: Machine, cases: tupl
     console.line(f"prices    of {prices.dated}: {prices.source}")
     if (most := cases[-1].attempts) > machine.retries + 1:
         console.line(f"attempts  up to {most}, and the profile allows {machine.retries + 1}: start it again then")
+    if last is not None:
+        predicted = f", predicted {format_usd(last['predicted_usd'])}" if last["predicted_usd"] else ""
+        console.line(
+            f"last      {format_usd(last['usd'])}{predicted}: run {last['run_id']}, {last['state']},"
+            f" {format_duration(last['seconds'])} in {last['attempts']} attempts"
+        )

@@ -16,6 +16,7 @@ from trimtab.storage.launches import Launch, newest_first
 from trimtab.storage.runs import RunRecord, merge_runs
 
 _NEVER: Final = ""
+_BUDGET: Final = "budget"  # how the harness names the limit that the cap is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class Run:
         if outcome is None:
             return str(said.get("state") or "launched")
         message = self.record.attempts[-1].message if self.record else None
-        if outcome == "interrupted" and message == "stopped by budget":
+        if outcome == "interrupted" and message and _BUDGET in message:
             return "capped"
         if said.get("state") == "stopped":
             return "stopped"

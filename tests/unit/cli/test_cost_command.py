@@ -7,7 +7,11 @@ from typing import Final
 
 import pytest
 
-from tests.support.commands import trimtab, write_project
+from tests.support.commands import environment, trimtab, write_project
+from tests.support.registry_of_runs import attempt, launch, record
+from trimtab.cost.ledger import Ledger
+from trimtab.cost.spending import settle
+from trimtab.storage.registry import Found, registry_of
 
 RESOURCES: Final = """
 import json
@@ -77,7 +81,11 @@ def test_a_price_table_of_ones_own_takes_the_place_of_ours(project: Path, root: 
     [
         (("tdies", "--compute", "1h"), "did you mean 'tides'?"),
         (("tides",), "nobody knows yet how long tides computes"),
-        (("tides", "--steps", "3"), "--steps and --steps-per-second belong together"),
+        (("tides", "--steps", "3"), "nobody knows yet how long tides computes"),
+        (("tides", "--steps-per-second", "3"), "a rate alone is no time"),
+        (("tides", "--probe"), "a rate alone is no time"),
+        (("tides", "--probe", "--steps", "3", "--steps-per-second", "3"), "--probe measures the rate"),
+        (("tides", "--config", "missing.yaml"), "the configuration missing.yaml cannot be read"),
         (("tides", "--compute", "1h", "--steps", "3"), "say the same twice"),
         (("tides", "--compute", "100"), "is not a duration"),
         (("tides", "--compute", "0s"), "takes no time"),
@@ -99,3 +107,41 @@ def test_a_job_without_resources_is_told_where_to_write_them(project: Path) -> N
 
     assert ended.code == 2
     assert "write deploy/modal/profiles/tides.toml" in ended.err
+
+
+def test_the_steps_of_a_configuration_are_taken(project: Path) -> None:
+    (project / "tides.yaml").write_text("optimisation:\n  steps: 7200\n")
+
+    words = ("cost", "tides", "--config", "tides.yaml", "--steps-per-second", "2", "--json")
+    assert trimtab(*words, cwd=project).document["compute_from"] == "7,200 steps at 2 a second"
+
+
+def test_what_the_last_run_on_modal_cost_stands_beside_the_estimate_and_gives_its_rate(project: Path) -> None:
+    ended = record("r1", attempt(0, 61, first_step=0, last_step=7200))
+    run = registry_of([Found(place="modal", records=(ended,), launches=(launch(),))]).runs[0]
+    settle(Ledger(project / ".trimtab" / "ledger.jsonl"), run)
+
+    document = trimtab("cost", "tides", "--steps", "3600", "--json", cwd=project).document
+    assert document["compute_from"].startswith("3,600 steps at 2 a second, the rate of run r1")
+    assert (document["last"]["usd"], document["last"]["predicted_usd"]) == (pytest.approx(6.1), 6.0)
+    assert (
+        "last      6.10 $, predicted 6.00 $: run r1, finished, 1 h 01 min in 1 attempts"
+        in trimtab("cost", "tides", cwd=project).out
+    )
+
+
+def test_another_profile_is_asked_for_by_name(project: Path) -> None:
+    path = project / "deploy" / "modal" / "resources.py"
+    path.write_text(
+        f"import sys\nassert sys.argv[1:] == ['--json', '--profile', 'debug'], sys.argv\n{path.read_text()}"
+    )
+
+    assert trimtab("cost", "tides", "--compute", "1h", "--profile", "debug", cwd=project).code == 0
+
+
+def test_prices_cannot_be_refreshed_without_a_token_and_it_is_said(project: Path, tmp_path: Path) -> None:
+    env = environment(MODAL_CONFIG_PATH=str(tmp_path / "none.toml"))
+    ended = trimtab("cost", "tides", "--compute", "1h", "--refresh", cwd=project, env=env)
+
+    assert ended.code == 2
+    assert "there is no Modal to ask" in ended.err

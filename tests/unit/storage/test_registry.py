@@ -42,7 +42,7 @@ def stands(outcome: str | None, call: str | None, message: str | None = None) ->
         ("running", "forgotten", None, "killed"),
         ("interrupted", "stopped", None, "stopped"),
         ("running", "stopped", None, "stopped"),
-        ("interrupted", "finished", "stopped by budget", "capped"),
+        ("interrupted", "finished", "stopped by its budget limit", "capped"),
         ("failed", "failed", "out of memory", "failed"),
         ("interrupted", None, None, "interrupted"),
     ],
