@@ -40,6 +40,7 @@ def config_file(path: Path, **changes: dict[str, Any]) -> Path:
     small = {"signal": {**SIGNAL, "notch_hz": []}, "corpus": ALL.model_dump(), "windows": WINDOWS.model_dump()}
     for section, values in small.items():
         content[section] = {**values, **changes.get(section, {})}
+    content["detection"]["stride_s"] = 2
     path.write_text(yaml.safe_dump(content))
     return path
 

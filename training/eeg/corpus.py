@@ -1,7 +1,7 @@
 """A populated cache as it is learnt from: recordings with their seizures, any slice of any of them in one mapped read.
 
 Reads the cache only. `open_corpus` reads one JSON; a recording's file is mapped when it is first asked for, a bounded
-number at a time, in whatever process asks.
+number at a time, in whatever process or thread asks.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class Corpus:
         self.report: dict[str, Any] = raw["report"]
         self.recordings = tuple(_recording(one, self.rate_hz) for one in raw["recordings"])
         self._mapped: OrderedDict[int, MappedSignal] = OrderedDict()
+        self._lock = threading.Lock()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -100,30 +101,36 @@ class Corpus:
 
     def close(self) -> None:
         """Unmap everything; it is mapped again when it is asked for."""
-        while self._mapped:
-            self._mapped.popitem()[1].close()
+        with self._lock:
+            self._mapped.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the maps behind: another process makes its own."""
-        return {**self.__dict__, "_mapped": OrderedDict()}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_mapped", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin without maps."""
+        self.__dict__.update(state, _mapped=OrderedDict(), _lock=threading.Lock())
 
     def _signal(self, recording: int) -> MappedSignal:
-        signal = self._mapped.pop(recording, None)
-        if signal is None:
-            one = self.recordings[recording]
-            path = self.home / "recordings" / f"{one.path}.eeg"
-            try:
-                signal = MappedSignal(path, one.samples, self._storage)
-            except (OSError, ValueError) as error:
-                raise UsageError(
-                    f"{path} cannot be mapped",
-                    why=str(error),
-                    remedy="populate the cache again: what is there and whole is kept",
-                ) from error
-            while len(self._mapped) >= _MAPPED_AT_ONCE:
+        with self._lock:
+            signal = self._mapped.pop(recording, None) or self._map(recording)
+            self._mapped[recording] = signal
+            if len(self._mapped) > _MAPPED_AT_ONCE:
                 self._mapped.popitem(last=False)  # unmapped once no thread reads it any more
-        self._mapped[recording] = signal
-        return signal
+            return signal
+
+    def _map(self, recording: int) -> MappedSignal:
+        one = self.recordings[recording]
+        path = self.home / "recordings" / f"{one.path}.eeg"
+        try:
+            return MappedSignal(path, one.samples, self._storage)
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{path} cannot be mapped",
+                why=str(error),
+                remedy="populate the cache again: what is there and whole is kept",
+            ) from error
 
 
 def open_corpus(cache: Path, signal: Signal, choice: CorpusChoice) -> Corpus:

@@ -156,24 +156,22 @@ def is_undamaged(path: Path, facts: Facts) -> bool:
 
 
 class MappedSignal:
-    """A recording's signal, mapped: a slice costs what it reads, and leaves nothing behind in this process's memory."""
+    """A recording's signal, mapped: a slice costs what it reads, and leaves nothing behind in this process's memory.
+
+    Unmapped when nobody refers to it any more: another thread may be reading while it is put away.
+    """
 
     def __init__(self, path: Path, samples: int, storage: str) -> None:
-        self._width = len(CHANNELS) * np.dtype(storage).itemsize
+        size = samples * len(CHANNELS) * np.dtype(storage).itemsize
         with path.open("rb") as stream:
-            self._map = mmap.mmap(stream.fileno(), samples * self._width, access=mmap.ACCESS_READ)
+            self._map = mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ)
         self._signal = np.frombuffer(self._map, storage).reshape(samples, len(CHANNELS))
 
     def copy(self, start: int, stop: int, scale: float, out: NDArray[np.float32]) -> None:
         """Put samples start..stop times a scale into `out`: (19, stop - start)."""
         np.multiply(self._signal[start:stop].T, np.float32(scale), out=out, dtype=np.float32, casting="unsafe")
-        first = start * self._width // mmap.PAGESIZE * mmap.PAGESIZE
-        self._map.madvise(mmap.MADV_DONTNEED, first, stop * self._width - first)
-
-    def close(self) -> None:
-        """Unmap it."""
-        del self._signal
-        self._map.close()
+        # All of it, not the slice: a fault maps what lies around it, too. The pages stay in the system's cache.
+        self._map.madvise(mmap.MADV_DONTNEED)
 
 
 class _Hashed:
