@@ -28,7 +28,7 @@ from trimtab.process import Secret
 
 WORKSPACE = "ac-harbour01"
 ENVIRONMENT = "main"
-_LIMIT_S = 120
+_LIMIT_S = 240
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,226 @@
+"""Every function of deploy/modal/app.py runs, in small: the real client, data through the mounts of the jobs' roles.
+
+Attempts are processes in namespaces of their own, on this machine's packages: what is tried here is what a container
+is given and what comes back, not how an image is built (test_modal_training.py builds one).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from tests.support.modal_plane import ModalPlane, embedded_modal, wait_until
+from tests.support.training import small_config, small_folder
+from trimtab.catalogue import load_catalogue
+from trimtab.emulation import aws
+from trimtab.emulation.modal import bucket_mount
+from trimtab.storage.datasets import push
+from trimtab.storage.objects import Place
+
+pytestmark = [
+    pytest.mark.xdist_group("engine"),
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(bucket_mount.missing() is not None, reason=str(bucket_mount.missing())),
+]
+ROOT: Final = Path(__file__).resolve().parents[2]
+APP: Final = ROOT / "deploy" / "modal" / "app.py"
+CATALOGUE: Final = load_catalogue(ROOT / "trimtab.yaml")
+EEG: Final = "eeg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A plane beside an embedded AWS with the catalogue's bucket and roles; `data` pushes a job's data set."""
+
+    plane: ModalPlane
+    folder: Path
+
+    def data(self, job: str, tree: Path) -> None:
+        running = aws.status(self.folder / "state" / "aws")
+        assert running is not None
+        place = Place(bucket=CATALOGUE.bucket_name("dev"), prefix=CATALOGUE.jobs[job].data)
+        push(running.operator_client("s3", region=CATALOGUE.aws.region), tree, place)
+
+    def run(self, *words: str | Path, code: int = 0) -> list[dict[str, Any]]:
+        """Launch, and return the documents that were printed: what was called, and its result."""
+        said = self.plane.cli("run", *words, code=code)
+        return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+
+    def refused(self, *words: str | Path, code: int, env: dict[str, str] | None = None) -> str:
+        """Launch something wrong: return what is said, once it is known that the plane heard nothing of it."""
+        apps = len(self.plane.record()["apps"])
+        said = self.plane.cli("run", *words, code=code, env=env)
+        assert len(self.plane.record()["apps"]) == apps
+        assert "Traceback" not in said
+        return said
+
+    def volume(self) -> Path:
+        (volume,) = (self.plane.running.state_dir / "volumes").glob("*/head")
+        return volume
+
+
+def config_of(path: Path, *, epochs: int) -> Path:
+    """Write a configuration that saves only where an epoch ends: each save is copied to the bucket."""
+    return small_config(path, optimisation={"epochs": epochs}, checkpoints={"every_steps": 1000})
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    folder = tmp_path_factory.mktemp("functions")
+    state = folder / "state"
+    up = (sys.executable, "-m", "trimtab", "infra", "up", "--embedded", "--json")
+    subprocess.run(up, env={**os.environ, "TRIMTAB_STATE": str(state)}, cwd=ROOT, check=True, capture_output=True)
+    identity = {"workspace": CATALOGUE.modal.workspace, "environment": CATALOGUE.modal.environment}
+    try:
+        with embedded_modal(folder, aws_state_dir=state / "aws", runner="namespace", **identity) as plane:
+            plane.env["TRIMTAB_STATE"] = str(state)
+            yield Project(plane=plane, folder=folder)
+    finally:
+        aws.stop(state / "aws")
+
+
+@pytest.fixture(scope="module")
+def corpus(project: Project) -> Path:
+    """Push a small synthetic corpus; return the smallest configuration for it."""
+    tree = project.folder / "corpus"
+    words = ("--out", tree, "--patients", "6", "--hours", "0.1")
+    subprocess.run((sys.executable, "-m", "training.eeg.synthetic", *words), cwd=ROOT, check=True, capture_output=True)
+    project.data(EEG, tree)
+    return ROOT / "configs" / "local" / "eeg-smoke.yaml"
+
+
+@pytest.fixture(scope="module")
+def pictures(project: Project) -> Path:
+    """Push a part of the digits; return a configuration that trains on them in a second."""
+    project.data("classifier", small_folder(project.folder / "digits"))
+    return config_of(project.folder / "classifier.yaml", epochs=2)
+
+
+def test_a_test_without_a_gpu_says_so_plainly(project: Project) -> None:
+    called, result = project.run(APP, "--action", "test-mamba")
+    assert (called["function"], called["profile"]) == ("test_mamba_cuda", "test")
+    assert result["outcome"] == "not compared"
+    assert "no GPU here" in result["why"]
+
+
+def test_the_cache_is_populated_in_parts_and_the_second_time_not_at_all(project: Project, corpus: Path) -> None:
+    _, first = project.run(APP, "--action", "populate-cache", "--config", corpus)
+    assert first["recordings"] > 0
+    before = {path: path.stat().st_mtime_ns for path in (project.volume() / "cache").rglob("*") if path.is_file()}
+    _, second = project.run(f"{APP}::populate_cache", "--config-path", corpus)
+    assert second == first
+    after = {path: path.stat().st_mtime_ns for path in (project.volume() / "cache").rglob("*") if path.is_file()}
+    assert before.keys() == after.keys()
+    signals = [path for path in before if path.suffix == ".npy"]
+    assert {path: before[path] for path in signals} == {path: after[path] for path in signals}
+
+
+def test_both_forms_of_the_seeds_train_the_same_run_and_it_is_evaluated(
+    project: Project, corpus: Path, tmp_path: Path
+) -> None:
+    called, first = project.run(APP, "--action", "train", "--config", corpus, "--run-id", "tides")
+    assert (called["function"], called["run_id"], first["outcome"]) == ("train", "tides", "finished")
+    _, second = project.run("--detach", f"{APP}::train", "--config-path", corpus, "--run-id", "tides", "--resume")
+    assert second["outcome"] == "already finished"
+    assert second["record"]["final"] == first["record"]["final"]
+    _, scores = project.run(APP, "--action", "evaluate", "--config", corpus, "--run-id", "tides", "--results", tmp_path)
+    assert scores["run_id"] == "tides"
+    assert any(path.suffix == ".csv_bi" for path in (tmp_path / scores["files"]).rglob("*"))
+
+
+def test_a_smoke_run_has_a_machine_of_its_own(project: Project, corpus: Path) -> None:
+    called, result = project.run(APP, "--action", "smoke", "--config", corpus, "--run-id", "smoke")
+    assert (called["machine"]["gpu"], result["outcome"]) == ("T4", "finished")
+
+
+def test_a_training_is_copied_to_the_bucket_and_fetched(project: Project, pictures: Path, tmp_path: Path) -> None:
+    words = ("--action", "classifier", "--config", pictures, "--run-id", "gulls", "--profile", "cpu")
+    called, result = project.run(APP, *words, "--results", tmp_path)
+    assert (called["profile"], result["outcome"]) == ("cpu", "finished")
+    assert (tmp_path / result["record"]["run_directory"] / "model.pt").is_file()
+    assert (tmp_path / "runs" / "gulls.json").is_file()
+    running = aws.status(project.folder / "state" / "aws")
+    assert running is not None
+    listed = running.operator_client("s3", region=CATALOGUE.aws.region).list_objects_v2(
+        Bucket=CATALOGUE.bucket_name("dev"), Prefix=CATALOGUE.jobs["classifier"].results
+    )
+    assert any("gulls" in item["Key"] for item in listed["Contents"])
+
+
+def test_a_run_at_its_cap_is_saved_ends_well_and_goes_on_with_a_higher_one(project: Project, pictures: Path) -> None:
+    words = (APP, "--job", "classifier", "--config", pictures, "--run-id", "capped")
+    _, first = project.run(*words, "--cap-seconds", "60")  # of which saving in time takes all
+    assert first["outcome"] == "capped"
+    assert first["record"]["attempts"][-1]["message"] == "stopped by budget"
+    _, second = project.run(*words, "--cap-seconds", "3600", "--resume")
+    assert second["outcome"] == "finished"
+    assert len(second["record"]["attempts"]) == 2
+
+
+def test_what_a_person_stops_is_saved_and_not_tried_again(project: Project, tmp_path: Path) -> None:
+    forever = config_of(tmp_path / "forever.yaml", epochs=100_000)
+    words = ("--job", "classifier", "--config", forever, "--run-id", "stopped", "--wait", "no")
+    (called,) = project.run("--detach", APP, *words)
+    record = project.volume() / "runs" / "stopped.json"
+    wait_until(record.is_file)
+    project.plane.python(f"modal.FunctionCall.from_id({called['call_id']!r}).cancel()\nanswer = None")
+
+    def attempts() -> Any:
+        found = json.loads(record.read_text())["attempts"]
+        return found if found[-1].get("ended") else None
+
+    assert len(wait_until(attempts)) == 1
+    assert list(record.parent.parent.glob("checkpoints/*/*/stopped*/step-*"))
+
+
+REFUSALS: Final = {
+    "an unknown action": (("--action", "trian"), 2, "did you mean 'train'?"),
+    "an unknown job": (("--job", "classifer"), 2, "did you mean 'classifier'?"),
+    "an unknown machine": (("--profile", "debgu"), 2, "did you mean 'debug'?"),
+    "no such file": (("--config", "nowhere.yaml"), 2, "No such file"),
+    "an unknown word": (("--colour", "red"), 2, "No such option"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_is_wrong_never_reaches_modal(name: str, project: Project) -> None:
+    words, code, said = REFUSALS[name]
+    assert said in project.refused(APP, *words, code=code)
+
+
+def test_a_wrong_configuration_never_reaches_modal(project: Project, tmp_path: Path) -> None:
+    good = yaml.safe_load((ROOT / "configs" / "local" / "classifier.yaml").read_text())
+    path = tmp_path / "wrong.yaml"
+    for change, said in (({"sede": 7}, "did you mean 'seed'?"), ({"gpu": "H100"}, "asks for resources: gpu")):
+        path.write_text(yaml.safe_dump({**good, **change}))
+        assert said in project.refused(APP, "--job", "classifier", "--config", path, code=2)
+
+
+def test_a_machine_that_starves_never_reaches_modal(project: Project, tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "configs" / "local" / "dedup.yaml").read_text())
+    content["pictures"]["workers"] = 8
+    path = tmp_path / "many.yaml"
+    path.write_text(yaml.safe_dump(content))
+    said = project.refused(APP, "--action", "dedup", "--config", path, "--profile", "debug", code=6)
+    assert "pictures.workers is 8, which need 32 cores (4 each), and it has 8" in said
+    assert "--profile h100 or train" in said
+
+
+def test_without_a_token_or_a_role_modal_is_not_asked(project: Project, tmp_path: Path) -> None:
+    no_token = {"MODAL_TOKEN_ID": "", "MODAL_TOKEN_SECRET": ""}
+    assert "modal token set" in project.refused(APP, "--job", "classifier", code=3, env=no_token)
+    text = (ROOT / "trimtab.yaml").read_text()
+    (tmp_path / "trimtab.yaml").write_text(text.replace("\n  classifier:\n", "\n  waves:\n", 1))
+    other = {"TRIMTAB_CATALOGUE": str(tmp_path / "trimtab.yaml")}
+    assert "which the catalogue does not have" in project.refused(APP, "--job", "classifier", code=2, env=other)
+    fresh = {"TRIMTAB_STATE": str(tmp_path / "state")}
+    assert "infra up" in project.refused(APP, "--job", "classifier", code=3, env=fresh)
