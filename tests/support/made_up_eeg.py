@@ -34,7 +34,7 @@ SMALL: dict[str, Any] = {
     },
     "loader": {"workers": 2},
     "sampling": {"full_per_partial": 0.3, "none_per_partial": 2.5, "shuffled_labels": False},
-    "augmentation": {"gain": 0.2, "channel_dropout": 0.05},
+    "augmentation": {"gain": 0.2, "channel_dropout": 0.05, "mirror": 0.5},
     "optimisation": {
         "epochs": 3,
         "batch_size": 16,

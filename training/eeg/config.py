@@ -44,10 +44,11 @@ class Sampling(Section):
 
 
 class Augmentation(Section):
-    """How far a window is made louder or softer, and how often a channel is left out, at random."""
+    """How far a window is made louder or softer, how often a channel is left out and left becomes right, at random."""
 
     gain: Fraction
     channel_dropout: Fraction
+    mirror: Fraction
 
 
 class Optimisation(Section):

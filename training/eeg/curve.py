@@ -35,11 +35,13 @@ def draw_sweep(sweep: Mapping[float, Score], *, chosen: float, title: str) -> st
     ticks = [10.0**power for power in range(-1, round(math.log10(top)) + 1)]
     parts += _axis([(alarms(tick), f"{tick:g}") for tick in ticks])
     parts.append(f'<text x="{_LEFT}" y="{second - 8}">false alarms in 24 h (logarithmic)</text>')
-    for name, colour in _LINES:
+    for row, (name, colour) in enumerate(_LINES):
         values = {at: getattr(score, name) for at, score in sweep.items()}
         points = [(x_of(at), share(value)) for at, value in values.items() if value is not None]
-        parts += _line(points, colour, name.replace("f1", "F1"))
-    parts += _line([(x_of(at), alarms(score.false_per_day)) for at, score in sweep.items()], _FALSE, "false alarms")
+        parts.append(_line(points, colour))
+        y = _TOP + 12 + 18 * row
+        parts.append(f'<text x="{_LEFT + _WIDTH + 12}" y="{y}" fill="{colour}">{name.replace("f1", "F1")}</text>')
+    parts.append(_line([(x_of(at), alarms(score.false_per_day)) for at, score in sweep.items()], _FALSE))
     bottom = second + _HEIGHT
     parts.append(
         f'<path d="M{x_of(chosen):.1f},{_TOP}V{bottom}" stroke="#7b8794" stroke-dasharray="4 4"/>'
@@ -63,10 +65,6 @@ def _axis(ticks: Sequence[tuple[float, str]]) -> list[str]:
     ]
 
 
-def _line(points: Sequence[tuple[float, float]], colour: str, name: str) -> list[str]:
-    if not points:
-        return []
-    x, y = points[-1]
+def _line(points: Sequence[tuple[float, float]], colour: str) -> str:
     path = "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    line = f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
-    return [line, f'<text x="{x + 6:.1f}" y="{y + 4:.1f}" fill="{colour}">{name}</text>']
+    return f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>' if points else ""

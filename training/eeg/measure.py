@@ -159,8 +159,10 @@ def sweep(corpus: Corpus, predictions: Sequence[Prediction], how: Detection) -> 
 
 
 def best_threshold(scores: Mapping[float, Scores]) -> float:
-    """Return the threshold with the best event F1, of equal ones the one with fewest false alarms."""
-    return max(scores, key=lambda upper: (scores[upper].event.f1 or 0.0, -scores[upper].event.false_per_day))
+    """Return the threshold with the best event F1, then the fewest false alarms; of equal ones the middle one."""
+    worth = {upper: (one.event.f1 or 0.0, -one.event.false_per_day) for upper, one in scores.items()}
+    best = [upper for upper in sorted(worth) if worth[upper] == max(worth.values())]
+    return best[len(best) // 2]
 
 
 def seconds_measured(

@@ -60,10 +60,10 @@ def draw_strip(strip: Strip, how: Detection) -> bytes:
         for start, stop in events:
             draw.rectangle((x_of(start), top + 5, x_of(stop), top + _BAND - 5), fill=colour)
     floor = bands + 2 * _BAND + _CURVE - 6
-    for threshold, name in ((how.upper, "upper"), (how.lower, "lower")):
+    for threshold, name, anchor in ((how.upper, "upper", "rb"), (how.lower, "lower", "rt")):
         y = floor - threshold * (_CURVE - 16)
         draw.line((_LEFT, y, _WIDTH - _RIGHT, y), fill=_LIGHT)
-        draw.text((_LEFT - 4, y), f"{name} {threshold:g}", fill=_GREY, font=ImageFont.load_default(10), anchor="rm")
+        draw.text((_LEFT - 4, y), f"{name} {threshold:g}", fill=_GREY, font=ImageFont.load_default(10), anchor=anchor)
     draw.text((8, floor), "p(seizure)", fill=_INK, font=ImageFont.load_default(11), anchor="lm")
     draw.line(
         [(x_of(second + 0.5), floor - float(p) * (_CURVE - 16)) for second, p in enumerate(strip.probabilities)],

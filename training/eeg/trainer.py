@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.eeg.augmentation import augmented
 from training.eeg.detection import labels_of
 from training.eeg.inference import predict
 from training.eeg.loader import Loader, Place
@@ -122,7 +123,9 @@ class Trainer:
         signals, labels = self._signals(), self._labels(chosen)
         self.network.train()
         with self._arithmetic.mixed():
-            scores = self.network(self._augmented(torch.from_numpy(signals)).to(self._arithmetic.device))
+            scores = self.network(
+                augmented(torch.from_numpy(signals), self._config.augmentation).to(self._arithmetic.device)
+            )
         loss = functional.binary_cross_entropy_with_logits(scores.float(), labels.to(self._arithmetic.device))
         value = loss.item()
         if not math.isfinite(value):
@@ -227,13 +230,6 @@ class Trainer:
             start_s = float(self._windows.start[window]) / self._corpus.rate_hz
             rows.append(labels_of(recording.events, start_s=start_s, seconds=self._config.window_s))
         return torch.from_numpy(np.stack(rows))
-
-    def _augmented(self, signals: Tensor) -> Tensor:
-        """Return the windows louder or softer, with channels left out; drawn on the processor."""
-        how, count = self._config.augmentation, len(signals)
-        gain = 1 + how.gain * (2 * torch.rand(count, 1, 1) - 1)
-        kept = torch.rand(count, signals.shape[1], 1) >= how.channel_dropout
-        return signals * gain * kept
 
     def _predict(self, split: str) -> tuple[Prediction, ...]:
         return predict(self.network, self._corpus, self._corpus.of_split(split), self._config, self._arithmetic)
