@@ -30,7 +30,8 @@ class Panel:
 def confusion_svg(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> bytes:
     """Return the confusion matrix: a row for each true class, a column for each answer, darker the larger its part."""
     cell = _CELL if len(classes) <= _MOST_NUMBERS else 10
-    left, top = 130, 120
+    signs = min(_NAME_SIGNS, max(map(len, classes)))
+    left, top = 24 + 7 * signs, 52 + 6 * signs
     parts = []
     for row, counts in enumerate(confusion):
         total = max(1, sum(counts))
@@ -70,23 +71,22 @@ def curves_svg(rows: Sequence[Mapping[str, float]], panels: Sequence[Panel], *, 
 def _panel(rows: Sequence[Mapping[str, float]], panel: Panel, kept: int | None) -> list[str]:
     last = max(2, int(rows[-1]["epoch"]))
     values = [row[name] for row in rows for name in panel.names]
-    low, high = min(values), max(values)
-    room = (high - low) * 0.08 or 0.05
-    low, high = max(0.0, low - room) if low >= 0 else low - room, high + room
+    step = _round_step(max(values) - min(values))
+    low, high = math.floor(min(values) / step), math.ceil(max(values) / step)  # in steps
+    high = max(high, low + 1)
 
     def across(epoch: float) -> float:
         return _MARGIN + (epoch - 1) / (last - 1) * (_WIDTH - _MARGIN - 12)
 
     def down(value: float) -> float:
-        return _HEIGHT - (value - low) / (high - low) * (_HEIGHT - 40)
+        return _HEIGHT - (value / step - low) / (high - low) * (_HEIGHT - 40)
 
     parts = [_text(_MARGIN, 18, panel.title, weight="bold")]
-    for step in range(5):
-        value = low + (high - low) * step / 4
-        y = down(value)
+    for count in range(low, high + 1):
+        y = down(count * step)
         parts.append(f'<path d="M{_MARGIN} {y:.1f}H{_WIDTH - 12}" stroke="{_FAINT}"/>')
-        parts.append(_text(_MARGIN - 6, y + 4, f"{value:.3g}", anchor="end"))
-    marked = sorted({round(1 + (last - 1) * step / 4) for step in range(5)})
+        parts.append(_text(_MARGIN - 6, y + 4, f"{count * step:.6g}", anchor="end"))
+    marked = sorted({round(1 + (last - 1) * part / 4) for part in range(5)})
     parts += [_text(across(epoch), _HEIGHT + 18, str(epoch), anchor="middle") for epoch in marked]
     parts.append(_text(_WIDTH - 12, _HEIGHT + 34, "epoch", anchor="end"))
     if kept is not None:
@@ -98,6 +98,13 @@ def _panel(rows: Sequence[Mapping[str, float]], panel: Panel, kept: int | None) 
         label = f"{name.replace('_', ' ')} {rows[-1][name]:.4g}"
         parts.append(_text(_MARGIN + 90 + index * 140, 18, label, fill=_COLOURS[index]))
     return parts
+
+
+def _round_step(span: float) -> float:
+    """Return 1, 2 or 5 times a power of ten, so that a span has about four of them."""
+    wanted = (span or 0.04) / 4
+    power: float = 10.0 ** math.floor(math.log10(wanted))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= wanted)
 
 
 def _text(x: float, y: float, content: str, *, anchor: str = "start", fill: str = _INK, weight: str = "normal") -> str:

@@ -43,7 +43,9 @@ def test_curves_run_from_the_first_epoch_to_the_last_within_their_plot() -> None
         assert list(xs) == sorted(xs)
         assert list(ys) == sorted(ys)  # the loss falls, and SVG counts down
         assert 0 < min(ys) < max(ys) <= 240
-    assert "val loss 1.333" in [text.text for text in picture.iter(f"{SVG}text")]
+    texts = [text.text for text in picture.iter(f"{SVG}text")]
+    assert "val loss 1.333" in texts
+    assert texts[1:5] == ["1", "2", "3", "4"]  # round numbers beside the lines
 
 
 def test_one_epoch_and_numbers_that_are_all_equal_are_drawn_too() -> None:
