@@ -16,8 +16,3 @@ def test_a_job_without_a_role_is_refused_and_told_how_to_have_one() -> None:
         BUCKET.mount("gulls", "datasets/gulls/", read_only=True)
     assert "roles for tides" in caught.value.why
     assert "trimtab infra up" in caught.value.remedy
-
-
-def test_a_prefix_without_its_slash_is_no_mount() -> None:
-    with pytest.raises(ValueError, match="must end in a '/'"):
-        BUCKET.mount("tides", "datasets/tides", read_only=True)
