@@ -16,8 +16,8 @@ from training.eeg.index import Index, Source
 from training.eeg.notes import Note, Rule, counted
 from training.eeg.recording_file import Facts
 from training.eeg.sections import CorpusChoice
+from training.eeg.whole_file import remove_abandoned, whole_file
 from trimtab.errors import ProgramError, UsageError
-from trimtab.storage.durable import make_directory, write_whole
 
 _DURATION_SLACK_S: Final = 1.0
 
@@ -27,7 +27,7 @@ def assemble(index: Index, place: Cache, choice: CorpusChoice) -> Corpus:
 
     Raises ProgramError naming what is not built yet, UsageError where too much is unusable.
     """
-    place.remove_abandoned()
+    remove_abandoned(place.home)
     signal = place.how
     notes = [*index.left_out, *index.notes]
     recordings: list[dict[str, Any]] = []
@@ -72,8 +72,8 @@ def assemble(index: Index, place: Cache, choice: CorpusChoice) -> Corpus:
         },
     }
     path = place.corpus_file(choice)
-    make_directory(path.parent)
-    write_whole(path, json.dumps(raw, indent=1).encode())
+    with whole_file(path) as stream:
+        stream.write(json.dumps(raw, indent=1).encode())
     return Corpus(place.home, raw)
 
 

@@ -13,21 +13,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from training.eeg.montage import CHANNELS, REFERENCE
 from training.eeg.preprocessing import VERSION
-from training.eeg.recording_file import PART, SUFFIX, Facts, read_facts
+from training.eeg.recording_file import SUFFIX, Facts, read_facts
 from training.eeg.sections import CorpusChoice, Signal
+from training.eeg.whole_file import is_part_of, whole_file
 from trimtab.errors import UsageError
-from trimtab.storage.durable import make_directory, write_whole
+from trimtab.storage.durable import make_directory
 
 _MARKER: Final = "EEG-CACHE.json"
 _MARKED: Final = {"format": "eeg-cache/1"}
-_ABANDONED_S: Final = 3600  # a part is written within minutes, or its builder is dead
 
 
 def signal_key(how: Signal) -> str:
@@ -51,13 +49,13 @@ class Cache:
         if (found := _read_json(marker)) is None:
             if strangers := sorted(path.name for path in self.directory.iterdir() if not _is_ours(path)):
                 raise self._foreign(f"it holds {strangers[0]!r}, and no {_MARKER} says that it is a cache")
-            write_whole(marker, _canonical(_MARKED))
+            _write(marker, _MARKED)
         elif found != _MARKED:
             raise self._foreign(f"{_MARKER} says {str(found)[:80]}")
         make_directory(self.home)
         named = self.home / "KEY.json"
         if (meant := _read_json(named)) is None:
-            write_whole(named, _canonical(_meaning(self.how)))
+            _write(named, _meaning(self.how))
         elif meant != _meaning(self.how):
             raise self._foreign(f"{named} says that it was prepared in another way")
 
@@ -83,16 +81,6 @@ class Cache:
         limit = "all" if choice.limit_files is None else f"first-{choice.limit_files}"
         return self.home / "corpora" / f"{limit}.json"
 
-    def remove_abandoned(self) -> int:
-        """Remove what killed builders left half written, once no living one can be at it; return how many."""
-        removed = 0
-        for part in (self.home / "recordings").rglob(f".*{PART}"):
-            with suppress(FileNotFoundError):  # another one removed it
-                if time.time() - part.stat().st_mtime > _ABANDONED_S:
-                    part.unlink()
-                    removed += 1
-        return removed
-
     def _foreign(self, why: str) -> UsageError:
         return UsageError(
             f"{self.directory} cannot be used as the cache",
@@ -115,8 +103,13 @@ def _canonical(value: dict[str, Any]) -> bytes:
     return json.dumps(value, sort_keys=True, indent=1).encode()
 
 
+def _write(path: Path, value: dict[str, Any]) -> None:
+    with whole_file(path) as stream:
+        stream.write(_canonical(value))
+
+
 def _is_ours(path: Path) -> bool:
-    if path.name == f".{_MARKER}.part":
+    if is_part_of(path.name, _MARKER):
         return True
     meant = _read_json(path / "KEY.json") if path.is_dir() else None
     return meant is not None and path.name == f"signal-{hashlib.sha256(_canonical(meant)).hexdigest()[:16]}"

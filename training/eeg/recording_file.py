@@ -13,10 +13,9 @@ import hashlib
 import json
 import mmap
 import os
-import secrets
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -29,10 +28,9 @@ from training.eeg.montage import CHANNELS
 from training.eeg.notes import Note, Rule, UnusableError, parse_note
 from training.eeg.preprocessing import Prepared, make_plan
 from training.eeg.sections import Signal
-from trimtab.storage.durable import make_directory, raise_write_error
+from training.eeg.whole_file import whole_file
 
 SUFFIX: Final = ".eeg"
-PART: Final = ".part"
 SYNTHETIC: Final = "SYNTHETIC"  # a word of the patient's field: nobody's brain
 _MARK: Final = b"EEGWHOLE"
 _TAIL: Final = struct.Struct("<Q8s")
@@ -103,20 +101,8 @@ def build_file(source: Path, path: str, target: Path, how: Signal, signal_key: s
     `path` names the recording within the corpus. A recording that cannot be used gets a file that says why. Raises
     BudgetError when the disk is full, ProgramError when the cache cannot be written.
     """
-    make_directory(target.parent)
-    part = target.with_name(f".{target.name}.{secrets.token_hex(6)}{PART}")
-    try:
-        with part.open("xb") as stream:
-            facts = _write(stream, source, path, how, signal_key)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(target)
-    except OSError as error:
-        raise_write_error(error, f"{target} was not written")
-    finally:
-        with suppress(OSError):  # it is gone where all went well
-            part.unlink()
-    return facts
+    with whole_file(target) as stream:
+        return _write(stream, source, path, how, signal_key)
 
 
 def read_facts(path: Path) -> Facts | None:
