@@ -39,13 +39,13 @@ class Witness:
 
     policy: Retention = field(default_factory=lambda: Retention(**POLICY))
     kept: dict[int, Checkpoint] = field(default_factory=dict)
-    before: set[int] = field(default_factory=set)
+    found: set[int] = field(default_factory=set)
     newest: int = 0
 
     def follow(self, newest: int) -> None:
         """Take note of every step up to the newest that was published."""
         for step in range(self.newest + 1, newest + 1):
-            self.before = set(self.kept)
+            self.found |= set(self.kept)
             saved_at = datetime(2026, 3, 1, tzinfo=UTC)
             self.kept[step] = Checkpoint(
                 path=Path(), step=step, saved_at=saved_at, metrics={"loss": loss_of(step)}, files=()
@@ -62,9 +62,10 @@ class Witness:
         )
 
     def check(self, found: Sequence[Checkpoint]) -> None:
-        """Check that all that the policy keeps is there, and no more than what the last save was still to remove."""
+        """Check that all that the policy keeps is there, and no more than what a killed save was still to remove."""
         steps = {item.step for item in found}
-        assert set(self.kept) <= steps <= {*self.kept, *self.before, self.newest}
+        assert set(self.kept) <= steps <= {*self.kept, *self.found, self.newest}
+        self.found = steps
 
 
 def kill_at_random(
