@@ -9,6 +9,7 @@ patient in two splits is an error: what such splits measure is how well patients
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -105,14 +106,15 @@ def limited(index: Index, limit_files: int | None) -> Index:
     if limit_files is None or limit_files >= len(index.sources):
         return index
     chosen: list[Source] = []
-    for number, split in enumerate(SPLITS):
-        rest = limit_files - len(chosen)
-        wanted = rest if number == len(SPLITS) - 1 else max(1, limit_files * (3, 1, 1)[number] // 5)
+    for split, share in zip(SPLITS, (3, 1, 1), strict=True):
+        wanted = min(limit_files - len(chosen), max(1, limit_files * share // 5))
         members = sorted((source for source in index.sources if source.split == split), key=_drawn)
         ill = [source for source in members if source.events]
         well = [source for source in members if not source.events]
-        half = max(wanted // 2, wanted - len(well))
-        chosen += [*ill[:half], *well[: wanted - len(ill[:half])]][:rest]
+        half = ill[: max(math.ceil(wanted / 2), wanted - len(well))]
+        chosen += [*half, *well[: wanted - len(half)]]
+    rest = sorted(set(index.sources) - set(chosen), key=_drawn)
+    chosen += rest[: limit_files - len(chosen)]
     return Index(
         root=index.root,
         sources=tuple(sorted(chosen, key=lambda source: source.path)),

@@ -113,22 +113,33 @@ class Prepared:
         self.plan = plan
         self.samples = plan.samples
         self._scratch: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115  # closed by __exit__
+        try:
+            self._read(stream)
+        except BaseException:
+            self._scratch.close()
+            raise
+
+    def _read(self, stream: Reader) -> None:
+        """Filter the recording into the scratch file and learn its deviations. Raises UnusableError by rule."""
         sums = np.zeros((2, len(CHANNELS)))
-        lanes = _lanes(plan)
-        for block in _blocks(plan, stream, lanes):
-            self._scratch.write(block.tobytes())
+        lanes = _lanes(self.plan)
+        for block in _blocks(self.plan, stream, lanes):
+            self._scratch.write(block.data.cast("B") if block.flags.c_contiguous else block.tobytes())
             sums += (block.sum(1, dtype=np.float64), np.square(block, dtype=np.float64).sum(1))
         mean = sums[0] / self.samples
         deviation = np.sqrt(np.maximum(sums[1] / self.samples - mean**2, 0))
         varied = np.zeros(len(CHANNELS), bool)
         for lane in lanes:
             varied[lane.places] = lane.highest > lane.lowest
-        picked = np.array([index is not None for index in plan.picks])
+        picked = np.array([index is not None for index in self.plan.picks])
         self.present = picked & varied & np.isfinite(deviation) & (deviation > 0)
         self._scale = np.divide(1, deviation, where=self.present, out=np.zeros(len(CHANNELS))).astype(np.float32)
         self._mean = np.where(self.present, mean, 0).astype(np.float32)
         flat = [name for name, gone in zip(CHANNELS, picked & ~self.present, strict=True) if gone]
-        self.odd = (*plan.odd, *((Rule.CHANNEL_FLAT, name) for name in flat))
+        missing = int((~self.present).sum())
+        if missing > self.plan.how.max_missing_channels:
+            raise UnusableError(Rule.CHANNELS_MISSING, f"{missing} of 19, of these flat: {' '.join(flat)}")
+        self.odd = (*self.plan.odd, *((Rule.CHANNEL_FLAT, name) for name in flat))
 
     def __enter__(self) -> Self:
         return self
@@ -262,8 +273,11 @@ def _averaged(plan: Plan, lanes: list[_Lane]) -> Floats:
 
 
 def _mirrored(signal: Floats, count: int) -> Floats:
-    """Return `count` samples to stand before the signal: turned about its first one, then its last known value."""
+    """Return `count` samples to stand before the signal: its mirror image, and before that its last known value.
+
+    Not turned about its first sample, as scipy does: where that is a blink's, the level would jump by twice the blink.
+    """
     there = min(count, signal.shape[1] - 1)
-    before = 2 * signal[:, :1] - signal[:, there:0:-1]
-    edge = before[:, :1] if there else signal[:, :1]
+    before = signal[:, there:0:-1]
+    edge = signal[:, there : there + 1]
     return np.concatenate((np.repeat(edge, count - there, axis=1), before), axis=1)
