@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from training.pictures.config import Pictures
 
 _MODES: Final = {1: "L", 3: "RGB"}
-_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg"})
+_SUFFIXES: Final = (".png", ".jpg", ".jpeg")
 _MAX_FILE_BYTES: Final = 32 * 1024**2
 _MAX_PIXELS: Final = 50_000_000
 _NO_TEXT: Final = frozenset({"Cc", "Cs"})  # control characters, and the stand-ins for bytes that are not UTF-8
@@ -68,12 +68,25 @@ def leads_out(path: Path, root: str) -> bool:
     return path.is_symlink() and os.path.commonpath((os.path.realpath(path), root)) != root
 
 
+def check_name(name: str) -> None:
+    """Raise RefusedPictureError for a name that is no picture's."""
+    if not is_text(name):
+        raise RefusedPictureError(Cause.NAME, "its name is not UTF-8 text", "rename it")
+    if not name.lower().endswith(_SUFFIXES):
+        raise RefusedPictureError(Cause.KIND, "it is neither PNG nor JPEG by its name", "move it away")
+
+
+def check_size(size_bytes: int) -> None:
+    """Raise RefusedPictureError for a file that is empty or too large."""
+    if not size_bytes:
+        raise RefusedPictureError(Cause.EMPTY, "it is empty", "replace it or move it away")
+    if size_bytes > _MAX_FILE_BYTES:
+        raise RefusedPictureError(Cause.LARGE, "it is larger than 32 MiB", "make it smaller")
+
+
 def picture_bytes(path: Path, root: str) -> bytes:
     """Return a file's content; `root` is the real path of the data. Raises RefusedPictureError."""
-    if not is_text(path.name):
-        raise RefusedPictureError(Cause.NAME, "its name is not UTF-8 text", "rename it")
-    if path.suffix.lower() not in _SUFFIXES:
-        raise RefusedPictureError(Cause.KIND, "it is neither PNG nor JPEG by its name", "move it away")
+    check_name(path.name)
     if leads_out(path, root):
         raise RefusedPictureError(Cause.LINK, "it is a link that leads out of the data", "copy its target in")
     try:
@@ -89,10 +102,7 @@ def picture_bytes(path: Path, root: str) -> bytes:
         raise RefusedPictureError(Cause.CLOSED, error.strerror or str(error), "make it a readable file") from error
     finally:
         os.close(descriptor)
-    if not content:
-        raise RefusedPictureError(Cause.EMPTY, "it is empty", "replace it or move it away")
-    if len(content) > _MAX_FILE_BYTES:
-        raise RefusedPictureError(Cause.LARGE, "it is larger than 32 MiB", "make it smaller")
+    check_size(len(content))
     return content
 
 

@@ -1,13 +1,12 @@
 """An image folder, read whole into memory within limits: `DIR/{train,val,test}/CLASS/*.png`. Reads files only.
 
 The pictures may come from a stranger, so each is bounded before it is decoded, and what is wrong is said by name. What
-is wrong with the folder itself always stops; a file that cannot be used stops or is counted, as the configuration says.
+is wrong with the tree itself always stops; a file that cannot be used stops or is counted, as the configuration says.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -16,19 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.pictures.decoding import Cause, RefusedPictureError, decoded, is_text, leads_out, picture_bytes, shown
-from trimtab.errors import BudgetError, UsageError
+from training.pictures.decoding import Cause, RefusedPictureError, decoded, shown
+from training.pictures.tree import bad_data, open_tree
+from trimtab.errors import BudgetError
 from trimtab.storage.manifests import FileEntry, digest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from training.pictures.config import Pictures
+    from training.pictures.tree import Tree
 
 SPLITS: Final = ("train", "val", "test")
 _MAX_TOTAL_BYTES: Final = 4 * 1024**3  # decoded; beyond this a job needs a loader that streams
 _MAX_NAMED: Final = 5
-_LAYOUT: Final = "lay the data out as DIR/{train,val,test}/CLASS/*.png"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +81,16 @@ class ImageFolder:
 
 def read_image_folder(directory: Path, how: Pictures) -> ImageFolder:
     """Read every picture. Raises UsageError naming what is missing, empty, unreadable or broken."""
-    found = {split: _classes(directory, split) for split in SPLITS}
+    tree = open_tree(directory)
+    found = {split: tree.classes(split) for split in SPLITS}
     classes = tuple(sorted(found["train"]))
     if len(classes) < 2:
-        raise _bad(
+        raise bad_data(
             directory / "train", f"it has one class, {classes[0]!r}", "give at least two directories of pictures"
         )
     for split in SPLITS[1:]:
         if difference := sorted(set(classes) ^ set(found[split])):
-            raise _bad(
+            raise bad_data(
                 directory / split, f"its classes and those of train differ in {difference[:5]}", "make them equal"
             )
     count = sum(len(paths) for by_class in found.values() for paths in by_class.values())
@@ -98,7 +100,7 @@ def read_image_folder(directory: Path, how: Pictures) -> ImageFolder:
             why=f"{count} pictures of {how.side} x {how.side} pixels are more than 4 GiB",
             remedy="set a smaller pictures.side, or give fewer pictures",
         )
-    reading = _Reading(directory, how)
+    reading = _Reading(directory, tree, how)
     splits = {split: reading.split(split, found[split]) for split in SPLITS}
     return ImageFolder(
         classes=classes,
@@ -109,54 +111,29 @@ def read_image_folder(directory: Path, how: Pictures) -> ImageFolder:
     )
 
 
-def _classes(directory: Path, split: str) -> dict[str, tuple[Path, ...]]:
-    """Return each class's files in order. Names that begin with a dot are no part of the data."""
-    root, real = directory / split, os.path.realpath(directory)
-    try:
-        names = sorted(path for path in root.iterdir() if not path.name.startswith("."))
-        for path in (root, *names):
-            if leads_out(path, real):
-                raise _bad(path, "it is a link that leads out of the data", "copy its target in")
-            if not is_text(path.name):
-                raise _bad(path, "the name of a class is not UTF-8 text", "rename it in every split")
-        found = {path.name: tuple(sorted(p for p in path.iterdir() if not p.name.startswith("."))) for path in names}
-    except FileNotFoundError as error:
-        raise _bad(root, "it is missing", _LAYOUT) from error
-    except NotADirectoryError as error:
-        raise _bad(root, "it holds a file beside the classes' directories", f"move {error.filename} away") from error
-    except OSError as error:
-        raise _bad(root, error.strerror or str(error), "make it readable") from error
-    if not found:
-        raise _bad(root, "it has no classes", _LAYOUT)
-    for name, paths in found.items():
-        if not paths:
-            raise _bad(root / name, "the class is empty", "put pictures in, or remove the directory from every split")
-    return found
-
-
 class _Reading:
     """Reads splits, and keeps what all of them together have: the files' entries, and what was skipped."""
 
-    def __init__(self, directory: Path, how: Pictures) -> None:
-        self._directory, self._root, self._how = directory, os.path.realpath(directory), how
+    def __init__(self, directory: Path, tree: Tree, how: Pictures) -> None:
+        self._directory, self._tree, self._how = directory, tree, how
         self.entries: list[FileEntry] = []
         self.left_out: list[LeftOut] = []
 
-    def split(self, split: str, found: dict[str, tuple[Path, ...]]) -> Split:
+    def split(self, split: str, found: Mapping[str, tuple[str, ...]]) -> Split:
         """Read one split. Raises UsageError for a file that stops, and for a class of which nothing is left."""
         paths = [(path, label) for label, name in enumerate(sorted(found)) for path in found[name]]
         pictures = np.empty((len(paths), self._how.channels, self._how.side, self._how.side), np.uint8)
         labels: list[int] = []
         for path, label in paths:
             try:
-                content = picture_bytes(path, self._root)
+                content = self._tree.content(path)
                 pictures[len(labels)] = decoded(content, self._how)
             except RefusedPictureError as error:
                 self._refuse(path, error)
                 continue
             self.entries.append(
                 FileEntry(
-                    path=path.relative_to(self._directory).as_posix(),
+                    path=path,
                     size_bytes=len(content),
                     sha256=hashlib.sha256(content).hexdigest(),
                 )
@@ -166,13 +143,14 @@ class _Reading:
             name = sorted(found)[label]
             causes = {str(item.cause) for item in self.left_out if item.path.startswith(f"{split}/{name}/")}
             why = f"none of its {len(found[name])} files can be used: {', '.join(sorted(causes))}"
-            raise _bad(self._directory / split / name, why, "put pictures in, or remove it from every split")
+            raise bad_data(self._directory / split / name, why, "put pictures in, or remove it from every split")
         return Split(pictures=torch.from_numpy(pictures[: len(labels)]), labels=torch.tensor(labels))
 
-    def _refuse(self, path: Path, error: RefusedPictureError) -> None:
+    def _refuse(self, path: str, error: RefusedPictureError) -> None:
         if self._how.unreadable == "stop":
-            raise _bad(path, error.why, f"{error.remedy}, or set pictures.unreadable to skip") from error
-        self.left_out.append(LeftOut(path=shown(path.relative_to(self._directory)), cause=error.cause))
+            remedy = f"{error.remedy}, or set pictures.unreadable to skip"
+            raise bad_data(self._directory / path, error.why, remedy) from error
+        self.left_out.append(LeftOut(path=shown(path), cause=error.cause))
 
 
 def _leaked(entries: list[FileEntry]) -> int:
@@ -181,7 +159,3 @@ def _leaked(entries: list[FileEntry]) -> int:
     for entry in entries:
         homes.setdefault(entry.sha256, set()).add(entry.path.split("/", 1)[0])
     return sum(len(splits) > 1 for splits in homes.values())
-
-
-def _bad(path: Path, why: str, remedy: str) -> UsageError:
-    return UsageError(f"the data at {shown(path)} cannot be used", why=why, remedy=remedy)

@@ -19,7 +19,9 @@ from training.pictures.config import Pictures
 from training.pictures.decoding import shown
 from training.pictures.folder import read_image_folder
 from trimtab.errors import BudgetError, UsageError
+from trimtab.storage.folders import entries_of, files_below
 from trimtab.storage.manifests import FileEntry, digest, sha256_of
+from trimtab.storage.packed import pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +122,7 @@ def test_a_picture_in_two_splits_is_counted(folder: Path) -> None:
         (png_that_claims(0, 0), "no sound picture"),
         (b"\0" * (32 * 1024**2 + 1), "larger than 32 MiB"),
     ],
+    ids=[f"case-{number}" for number in range(11)],  # an id made of 32 MiB of content took pytest 19 s
 )
 def test_a_picture_that_is_none_is_named_with_the_cause(folder: Path, content: bytes, why: str) -> None:
     (folder / "val" / "1" / "bad.png").write_bytes(content)
@@ -270,3 +273,42 @@ def test_a_class_whose_name_is_no_text_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"caf\\udce9 cannot be used") as caught:
         read_image_folder(folder, SKIPPING)
     assert "not UTF-8" in caught.value.why
+
+
+def packed(folder: Path, root: Path) -> Path:
+    """Pack a folder's files as they lie on a Volume, and return where."""
+    pack(folder, root, entries_of(files_below(folder)))
+    return root
+
+
+def test_a_data_set_packed_in_shards_is_the_same_data(sound: Path, tmp_path: Path) -> None:
+    plain, other = read_image_folder(sound, GREY), read_image_folder(packed(sound, tmp_path / "packed"), GREY)
+    assert (other.sha256, other.classes) == (plain.sha256, plain.classes)
+    for split in ("train", "val", "test"):
+        assert torch.equal(getattr(other, split).pictures, getattr(plain, split).pictures)
+        assert torch.equal(getattr(other, split).labels, getattr(plain, split).labels)
+
+
+def test_what_cannot_be_used_of_a_packed_data_set_is_skipped_and_counted_too(
+    sound: Path, folder: Path, tmp_path: Path
+) -> None:
+    place = folder / "train" / "1"
+    (place / "empty.png").touch()
+    (place / "notes.txt").write_text("x")
+    (place / "half.png").write_bytes(b"half")
+    (place / "deeper").mkdir()
+    shutil.copy(min(place.glob("[0-9]*.png")), place / "deeper" / "a.png")
+    data = read_image_folder(packed(folder, tmp_path / "packed"), SKIPPING)
+    assert data.sha256 == read_image_folder(sound, GREY).sha256
+    assert data.left_out_counts == {"empty": 1, "no file": 1, "no picture by its name": 1, "no sound picture": 1}
+
+
+def test_a_packed_data_set_without_a_split_or_with_a_stray_file_is_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.rmtree(folder / "val")
+    with pytest.raises(UsageError, match="val cannot be used") as caught:
+        read_image_folder(packed(folder, tmp_path / "packed"), GREY)
+    assert caught.value.why == "it has no classes"
+    (folder / "train" / "notes.txt").write_text("x")
+    with pytest.raises(UsageError, match="train cannot be used") as caught:
+        read_image_folder(packed(folder, tmp_path / "other"), GREY)
+    assert "holds a file beside" in caught.value.why
