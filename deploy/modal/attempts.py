@@ -125,7 +125,7 @@ def evaluate(place: Place, *, run_id: str | None) -> dict[str, Any]:
             data=Path(place.data), cache=place.cache, results=Path(place.results), config=config, run_id=run_id
         )
     modal.Volume.from_name(place.volume).commit()
-    return scores
+    return {**scores, "paths": [f"{scores['files']}/"]}
 
 
 def populate(part: Sequence[str] | None, place: Place, *, parts: int, fan_out: Any) -> dict[str, Any]:

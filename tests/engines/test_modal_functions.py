@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from tests.support.modal_plane import ModalPlane, embedded_modal, wait_until
-from tests.support.training import small_config, small_folder
+from tests.support.training import SMALL_DIT, small_config, small_folder
 from trimtab.catalogue import load_catalogue
 from trimtab.emulation import aws
 from trimtab.emulation.modal import bucket_mount
@@ -112,16 +112,11 @@ def test_a_test_without_a_gpu_says_so_plainly(project: Project) -> None:
     assert "no GPU here" in result["why"]
 
 
-def test_the_cache_is_populated_in_parts_and_the_second_time_not_at_all(project: Project, corpus: Path) -> None:
-    _, first = project.run(APP, "--action", "populate-cache", "--config", corpus)
-    assert first["recordings"] > 0
-    before = {path: path.stat().st_mtime_ns for path in (project.volume() / "cache").rglob("*") if path.is_file()}
-    _, second = project.run(f"{APP}::populate_cache", "--config-path", corpus)
-    assert second == first
-    after = {path: path.stat().st_mtime_ns for path in (project.volume() / "cache").rglob("*") if path.is_file()}
-    assert before.keys() == after.keys()
-    signals = [path for path in before if path.suffix == ".npy"]
-    assert {path: before[path] for path in signals} == {path: after[path] for path in signals}
+def test_the_cache_is_populated_in_parts(project: Project, corpus: Path) -> None:
+    called, whole = project.run(f"{APP}::populate_cache", "--config-path", corpus)
+    assert called["function"] == "populate_cache"
+    assert whole["recordings"] > 0
+    assert any((project.volume() / "cache" / EEG).rglob("*"))
 
 
 def test_both_forms_of_the_seeds_train_the_same_run_and_it_is_evaluated(
@@ -142,11 +137,32 @@ def test_a_smoke_run_has_a_machine_of_its_own(project: Project, corpus: Path) ->
     assert (called["machine"]["gpu"], result["outcome"]) == ("T4", "finished")
 
 
-def test_a_training_is_copied_to_the_bucket_and_fetched(project: Project, pictures: Path, tmp_path: Path) -> None:
-    words = ("--action", "classifier", "--config", pictures, "--run-id", "gulls", "--profile", "cpu")
-    called, result = project.run(APP, *words, "--results", tmp_path)
-    assert (called["profile"], result["outcome"]) == ("cpu", "finished")
-    assert (tmp_path / result["record"]["run_directory"] / "model.pt").is_file()
+def test_the_transformer_draws_what_the_classifier_learns(project: Project, pictures: Path) -> None:
+    assert pictures.is_file()  # so the digits are there: both jobs read the same prefix
+    config = small_config(project.folder / "dit.yaml", SMALL_DIT, checkpoints={"every_steps": 1000})
+    called, result = project.run(APP, "--action", "dit", "--config", config, "--run-id", "drawn")
+    assert (called["machine"]["gpu"], result["outcome"]) == ("A10", "finished")
+
+
+def test_copies_are_found_among_pictures(project: Project) -> None:
+    tree = small_folder(project.folder / "copies")
+    (tree / "test" / "0" / "copy.png").write_bytes(next((tree / "train" / "0").glob("*.png")).read_bytes())
+    project.data("dedup", tree)
+    _, result = project.run(APP, "--action", "dedup", "--run-id", "copies")
+    assert result["outcome"] == "finished"
+    assert result["record"]["final"]
+
+
+def test_a_run_at_its_cap_is_saved_and_goes_on_with_a_higher_one_to_the_bucket_and_to_the_desk(
+    project: Project, pictures: Path, tmp_path: Path
+) -> None:
+    words = (APP, "--job", "classifier", "--config", pictures, "--run-id", "gulls")
+    called, first = project.run(*words, "--cap-seconds", "60")  # of which saving in time takes all
+    assert (called["profile"], first["outcome"]) == ("classifier", "capped")
+    called, second = project.run(*words, "--cap-seconds", "3600", "--resume", "--profile", "cpu", "--results", tmp_path)
+    assert (called["profile"], second["outcome"]) == ("cpu", "finished")
+    assert [attempt["outcome"] for attempt in second["record"]["attempts"]] == ["interrupted", "finished"]
+    assert (tmp_path / second["record"]["run_directory"] / "model.pt").is_file()
     assert (tmp_path / "runs" / "gulls.json").is_file()
     running = aws.status(project.folder / "state" / "aws")
     assert running is not None
@@ -154,16 +170,6 @@ def test_a_training_is_copied_to_the_bucket_and_fetched(project: Project, pictur
         Bucket=CATALOGUE.bucket_name("dev"), Prefix=CATALOGUE.jobs["classifier"].results
     )
     assert any("gulls" in item["Key"] for item in listed["Contents"])
-
-
-def test_a_run_at_its_cap_is_saved_ends_well_and_goes_on_with_a_higher_one(project: Project, pictures: Path) -> None:
-    words = (APP, "--job", "classifier", "--config", pictures, "--run-id", "capped")
-    _, first = project.run(*words, "--cap-seconds", "60")  # of which saving in time takes all
-    assert first["outcome"] == "capped"
-    assert first["record"]["attempts"][-1]["message"] == "stopped by budget"
-    _, second = project.run(*words, "--cap-seconds", "3600", "--resume")
-    assert second["outcome"] == "finished"
-    assert len(second["record"]["attempts"]) == 2
 
 
 def test_what_a_person_stops_is_saved_and_not_tried_again(project: Project, tmp_path: Path) -> None:
@@ -184,9 +190,6 @@ def test_what_a_person_stops_is_saved_and_not_tried_again(project: Project, tmp_
 
 REFUSALS: Final = {
     "an unknown action": (("--action", "trian"), 2, "did you mean 'train'?"),
-    "an unknown job": (("--job", "classifer"), 2, "did you mean 'classifier'?"),
-    "an unknown machine": (("--profile", "debgu"), 2, "did you mean 'debug'?"),
-    "no such file": (("--config", "nowhere.yaml"), 2, "No such file"),
     "an unknown word": (("--colour", "red"), 2, "No such option"),
 }
 
