@@ -11,14 +11,17 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import modal
+
+if TYPE_CHECKING:
+    from training.harness.attempt import Result
 
 _BEGAN: Final = datetime.now(UTC)  # this file is the first thing of ours that a container imports
 
@@ -78,10 +81,13 @@ def train(
     for number in (signal.SIGINT, signal.SIGUSR1):  # of either, 30 s are left
         signal.signal(number, lambda number, _: received.append(number))
     volume, results = modal.Volume.from_name(place.volume), Path(place.results)
+    call = modal.current_function_call_id()
     limits = [Limit(name="time", left_s=lambda: timeout_s - (time.monotonic() - began))]
     if cap_s is not None:
         record = read_run(results, run_id) if run_id else None
-        left_s = cap_s - used_s(record, until=_BEGAN)
+        # Killed in this call, an attempt was billed until this one began; in an earlier one, until it was last seen.
+        is_again = record is not None and bool(record.attempts) and record.attempts[-1].call == call
+        left_s = cap_s - used_s(record, until=_BEGAN if is_again else None)
         limits.append(Limit(name="budget", left_s=lambda: left_s - (time.monotonic() - began)))
     with place.config_file() as config:
         result = run_job(
@@ -98,16 +104,24 @@ def train(
                 commit=volume.commit,
                 limits=tuple(limits),
                 backup=MountedPrefix(Path(place.backup)) if place.backup else None,
-                call=modal.current_function_call_id(),
+                call=call,
                 began=_BEGAN,
             ),
         )
     volume.commit()
+    return answer(result, received)
+
+
+def answer(result: Result, received: Collection[int]) -> dict[str, Any]:
+    """Return what a call answers when an attempt has ended so, having received these signals; or raise.
+
+    What is raised says who goes on: nobody after a person's stop, the platform with the same input after anything else.
+    """
     if result.outcome == "interrupted" and result.stopped_by != "budget":
         if signal.SIGUSR1 in received:
             raise modal.exception.InputCancellation("stopped by a person; all is saved")
         if received:
-            raise KeyboardInterrupt  # no result: the same input is given to the next attempt
+            raise KeyboardInterrupt
         raise OutOfTimeError(f"saved at step {result.record.attempts[-1].last_step}")
     return {
         "outcome": "capped" if result.outcome == "interrupted" else result.outcome,
