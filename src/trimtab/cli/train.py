@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Hyperparameters; default: the job's.")
 @click.option("--resume", is_flag=True, help="Only go on: refuse to begin anew.")
 @click.option("--label", default="", help="Train the same inputs once more, as a run of its own with this label.")
+@click.option("--run-id", default="", metavar="RUN", help="Go on with this run, though its code is another by now.")
 @click.option(
     "--detach/--wait", default=True, show_default=True, help="On Modal: return once it is under way, or wait."
 )
