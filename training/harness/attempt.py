@@ -9,67 +9,33 @@ from __future__ import annotations
 import importlib
 import pickle
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from training.harness.config import load_config
 from training.harness.gauges import gauges_of
+from training.harness.hooks import Hooks, Result
 from training.harness.identity import check_same_origin, check_same_run, fresh_record, is_finished
 from training.harness.keeping import STATE, Keeper, backup_of, uncopied
 from training.harness.learner import Job
-from training.harness.limits import Limit, Pace
+from training.harness.limits import Pace
 from training.harness.watch import Watch
 from trimtab.errors import TrimtabError, UsageError
 from trimtab.storage.backups import restore
 from trimtab.storage.checkpoints import open_store, published
 from trimtab.storage.retention import Retention
-from trimtab.storage.runs import RunRecord, read_run
+from trimtab.storage.runs import read_run
+
+__all__ = ["Hooks", "Result", "job_of", "run_job"]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
     from pathlib import Path
 
     from training.harness.config import JobConfig
     from training.harness.learner import Learner
     from trimtab.storage.checkpoints import CheckpointStore
-    from trimtab.storage.prefixes import Prefix
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """How an attempt ended. `resumed_from_step` is None when it began at the beginning.
-
-    `stopped_by` says what interrupted it: `signal`, or the name of the limit. `peaks` is the most that was used, in
-    bytes by gauge.
-    """
-
-    outcome: Literal["finished", "already finished", "interrupted"]
-    resumed_from_step: int | None
-    record: RunRecord
-    stopped_by: str | None = None
-    peaks: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hooks:
-    """What the surroundings lend: when to stop, whom to tell, how to commit where the file system needs that.
-
-    `stop` becomes true when the platform interrupts, which leaves `grace_s`; `limits` are kept to without being told.
-    `backup` is where the run is copied to, and brought back from when it is not here. `began` is when the machine's
-    time began to count, `call` the platform's name for what was launched; both are for the record.
-    """
-
-    stop: Callable[[], bool] = lambda: False
-    say: Callable[[str], None] = lambda _: None
-    commit: Callable[[], None] | None = None
-    limits: tuple[Limit, ...] = ()
-    grace_s: float = 30.0
-    backup: Prefix | None = None
-    began: datetime | None = None
-    call: str | None = None
+    from trimtab.storage.runs import RunRecord
 
 
 def job_of(name: str) -> Job[Any]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from training.harness.attempt import Hooks
+    from training.harness.hooks import Hooks
     from training.harness.learner import Ending
     from training.harness.limits import Pace
     from training.harness.watch import Watch

@@ -22,13 +22,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from trimtab.errors import ProgramError, UsageError
 from trimtab.storage.checkpoint_manifests import (
     MANIFEST,
     MARKER,
-    PIN,
     PUBLISHED,
     Checkpoint,
     DamageError,
@@ -42,6 +41,7 @@ from trimtab.storage.checkpoint_manifests import (
     retention_of,
 )
 from trimtab.storage.durable import make_directory, raise_write_error, sole_writer, sync_directory, write_whole
+from trimtab.storage.published import Source, pin, published, read_checkpoint, unpin, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,40 +63,6 @@ __all__ = [
 ]
 
 _DEBRIS: Final = re.compile(r"\.(?:saving|removing)-step-\d{9,}-[0-9a-f]{16}|\.CHECKPOINTS\.json\.part")
-
-
-class Source(Protocol):
-    """Checkpoints that another store can take over."""
-
-    def open_file(self, checkpoint: Checkpoint, name: str) -> AbstractContextManager[BinaryIO]:
-        """Open one of a checkpoint's files. Raises FileNotFoundError."""
-        ...
-
-    def manifest_of(self, checkpoint: Checkpoint) -> bytes:
-        """Return a checkpoint's manifest as it stands there. Raises FileNotFoundError."""
-        ...
-
-
-def published(directory: Path) -> tuple[Checkpoint, ...]:
-    """Return a run's complete checkpoints, oldest first, for any reader: checksums are not read, nothing is changed.
-
-    A directory without a readable manifest is not a checkpoint and is left out.
-    """
-    if not directory.is_dir():
-        return ()
-    found = (_read(path) for path in sorted(directory.iterdir()) if PUBLISHED.fullmatch(path.name))
-    return tuple(sorted((item for item in found if item is not None), key=lambda item: item.step))
-
-
-def pin(checkpoint: Checkpoint) -> None:
-    """Keep a checkpoint whatever the policy says, until `unpin`."""
-    write_whole(checkpoint.path / PIN, b"")
-
-
-def unpin(checkpoint: Checkpoint) -> None:
-    """Let the policy decide about a checkpoint again."""
-    (checkpoint.path / PIN).unlink(missing_ok=True)
-    sync_directory(checkpoint.path)
 
 
 @contextmanager
@@ -228,7 +194,7 @@ class CheckpointStore:
         for path in sorted(self.directory.iterdir(), key=lambda item: (len(item.name), item.name), reverse=True):
             if not PUBLISHED.fullmatch(path.name):
                 continue
-            checkpoint = _read(path)
+            checkpoint = read_checkpoint(path)
             damage = "its manifest is missing or damaged" if checkpoint is None else self._damage(checkpoint)
             if checkpoint is not None and damage is None:
                 return checkpoint
@@ -260,7 +226,7 @@ class CheckpointStore:
         try:
             return checkpoint.damage()
         except OSError as error:
-            raise _unreadable(checkpoint.path, error) from error
+            raise unreadable(checkpoint.path, error) from error
 
     def _set_aside(self, path: Path, damage: str) -> None:
         aside = path.with_name(f"{path.name}.broken")
@@ -302,7 +268,7 @@ def _claim(directory: Path, run_id: str) -> None:
     try:
         found = marker.read_bytes()
     except OSError as error:
-        raise _unreadable(marker, error) from error
+        raise unreadable(marker, error) from error
     check_marker(found, run_id, directory)
 
 
@@ -313,21 +279,3 @@ def _write_file(directory: Path, name: str, write: Callable[[BinaryIO], object])
         stream.flush()
         os.fsync(stream.fileno())
     return hashing.entry(name)
-
-
-def _read(path: Path) -> Checkpoint | None:
-    """Return the checkpoint that a directory's manifest describes, or None when there is no sound manifest."""
-    try:
-        return decode_manifest((path / MANIFEST).read_bytes(), path, pinned=(path / PIN).exists())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> ProgramError:
-    return ProgramError(
-        f"{path} could not be read",
-        why=error.strerror or str(error),
-        remedy="mend the cause, then give the same command again; nothing was changed",
-    )

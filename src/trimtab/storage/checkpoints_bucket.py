@@ -38,9 +38,9 @@ from trimtab.storage.checkpoint_manifests import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from trimtab.storage.checkpoints import Source
     from trimtab.storage.manifests import FileEntry
     from trimtab.storage.prefixes import Prefix
+    from trimtab.storage.published import Source
     from trimtab.storage.retention import Retention
 
 _SPOOL_BYTES: Final = 32 * 1024 * 1024  # what is bigger waits on the disk for its upload
