@@ -40,6 +40,8 @@ _WINDOW_BYTES: Final = 64 * 1024 * 1024  # as the client's own: a window that is
 
 # h2 remembers 65,536 ended streams of a connection; an attempt's lasts as long as the attempt, two streams a call.
 H2Connection.MAX_CLOSED_STREAMS = 256
+# grpclib lets go of an ended connection and its last hundred calls when ten more have come; here, when one more has.
+Server.__gc_interval__ = 1
 
 
 def main(state_dir: Path) -> int:

@@ -167,6 +167,7 @@ class State:
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute("PRAGMA cache_size=-512")  # KiB: what is asked for again is young; the rest is the system's
         self._db.executescript(_SCHEMA)
         self._entry = self._db.execute("SELECT coalesce(max(entry), 0) FROM input").fetchone()[0]
 
