@@ -260,7 +260,7 @@ def follow_to_its_end(
     from trimtab.cli import run_sheet
     from trimtab.steps.registry import Asked
 
-    asked = Asked(project=project, runner=client.runner, places=("modal",), embedded=client.server != "modal")
+    asked = Asked(project=project, runner=client.runner, places=("modal",), client=client)
     started_s = time.monotonic()
     run = asked.run(run_id)
     if run.open_call is not None and run.launches:

@@ -35,13 +35,14 @@ _CHUNK_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Whom to ask: the places by name, or, where none is named, all that are set up."""
+    """Whom to ask: the places by name, or, where none is named, all that are set up. `client` is Modal where known."""
 
     project: Project
     runner: Runner
     places: tuple[PlaceName, ...] = ()
     embedded: bool = False
     stack: str = "dev"
+    client: ModalClient | None = None
 
     def registry(self, run_id: str | None = None) -> Registry:
         """Return what the places know, of all runs or of one. Raises what a place that was named raises."""
@@ -76,7 +77,7 @@ class Asked:
 
     def modal(self) -> ModalClient:
         """Return the Modal that is set up. Raises UsageError when none is."""
-        client = connect_or_none(self.project, self.runner, embedded=self.embedded)
+        client = self.client or connect_or_none(self.project, self.runner, embedded=self.embedded)
         if client is None:
             raise UsageError(
                 "there is no Modal to ask",
