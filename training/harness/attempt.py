@@ -236,7 +236,10 @@ class _Attempt:
         self._keeper.end("interrupted", None if limit is None else f"stopped by its {limit.name} limit")
         self._hooks.say(f"interrupted at step {step}; the same command goes on from there")
         if limit:
-            self._keeper.copy_to_the_end(lambda: limit.left_s() <= limit.margin_s / 4)
+            try:
+                self._keeper.copy_to_the_end(lambda: limit.left_s() <= limit.margin_s / 4)
+            except TrimtabError as error:  # no failure of the attempt, and not the last word: the next one copies, too
+                self._hooks.say(f"warning: {error.what}: {error.why}")
         return self._result("interrupted", stopped_by=reason)
 
     def _finish(self) -> Result:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.errors import UsageError
@@ -29,7 +31,6 @@ from trimtab.storage.runs import RunRecord, read_run, write_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from trimtab.storage.checkpoints import Checkpoint
     from trimtab.storage.prefixes import Prefix
@@ -98,10 +99,14 @@ class Backup:
     def _files(self) -> Iterator[Path]:
         """Yield what lies beside the checkpoints: pictures, predictions, the final weights."""
         directory = self.results / self.run_directory
-        for path in sorted(directory.rglob("*")):
-            first, *_ = path.relative_to(directory).parts
-            if path.is_file() and not first.startswith((".", "step-")) and path != directory / MARKER:
-                yield path
+        for folder, below, names in os.walk(directory):
+            is_top = Path(folder) == directory
+            if is_top:  # what the writer makes and removes meanwhile is not looked into
+                below[:] = [name for name in below if not name.startswith((".", "step-"))]
+            below.sort()
+            for name in sorted(names):
+                if not (name.startswith(".") or (is_top and name == MARKER)):
+                    yield Path(folder, name)
 
     def _send(self, path: Path, is_abandoned: Callable[[], bool]) -> None:
         if is_abandoned():

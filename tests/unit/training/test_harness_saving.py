@@ -16,6 +16,7 @@ import torch
 from tests.support.tiny_job import BATCHES, TinyRun
 from tests.support.training import same
 from training.harness.attempt import Hooks, Result, run_job
+from training.harness.limits import Limit
 from training.harness.snapshots import snapshot
 from trimtab.errors import ProgramError
 from trimtab.storage.checkpoints import published
@@ -184,3 +185,13 @@ def test_the_record_says_of_each_attempt_what_it_used_and_what_launched_it(tmp_p
     assert attempt.call == "fc-1"
     assert attempt.peaks["memory"] > 10_000_000
     assert result.peaks.keys() == attempt.peaks.keys() >= {"memory", "process", "disk"}
+
+
+def test_a_copy_that_cannot_be_made_fails_no_attempt_that_a_limit_stopped(tmp_path: Path) -> None:
+    left, said = iter([100.0] * 7), []
+    limits = (Limit(name="budget", left_s=lambda: next(left, 50.0)),)
+    refusing = Refusing(tmp_path / "bucket")
+    result = run(TinyRun(folder=tmp_path), tmp_path / "results", say=said.append, backup=refusing, limits=limits)
+    assert (result.outcome, result.stopped_by) == ("interrupted", "budget")
+    assert record_of(tmp_path / "results").outcome == "interrupted"
+    assert any("its copy in" in line for line in said)
