@@ -19,8 +19,9 @@ from trimtab.emulation.modal.attempt import (
     MountedFile,
     VolumeMount,
 )
+from trimtab.emulation.modal.definitions import App, Class, Function, Image, Mount, StoredSecret, Volume
 from trimtab.emulation.modal.limits import gpu_request
-from trimtab.emulation.modal.state import App, Class, Function, Image, Mount, State, StoredSecret, Volume
+from trimtab.emulation.modal.state import State
 from trimtab.errors import UsageError
 from trimtab.process import Secret
 

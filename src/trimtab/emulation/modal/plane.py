@@ -22,12 +22,13 @@ from modal_proto import api_pb2
 from trimtab.emulation import aws, web_identity
 from trimtab.emulation.modal.attempt import AttemptSpec, ImageDefinition, LogStream
 from trimtab.emulation.modal.bell import Bell
+from trimtab.emulation.modal.definitions import App, Function, Mount, StoredSecret, Volume
 from trimtab.emulation.modal.description import Descriptions
 from trimtab.emulation.modal.execution import Execution
 from trimtab.emulation.modal.journal import STREAMS, StateJournal
 from trimtab.emulation.modal.scheduler import Scheduler, Task
 from trimtab.emulation.modal.settings import PlaneSettings
-from trimtab.emulation.modal.state import App, Function, Mount, State, StoredSecret, Volume
+from trimtab.emulation.modal.state import State
 from trimtab.errors import TrimtabError
 from trimtab.process import Secret
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 from modal_proto import api_pb2
 
 from trimtab.emulation.modal.attempt import ImageDefinition
+from trimtab.emulation.modal.definitions import App, Function, Mount, StoredSecret, Volume
 from trimtab.emulation.modal.limits import gpu_request
 from trimtab.emulation.modal.plane import Plane
-from trimtab.emulation.modal.state import App, Function, Mount, StoredSecret, Volume
 from trimtab.errors import TrimtabError
 
 STATES: Final[dict[int, str]] = {

@@ -28,8 +28,9 @@ from trimtab.emulation.modal.attempt import (
     LogStream,
 )
 from trimtab.emulation.modal.bell import Bell
+from trimtab.emulation.modal.definitions import Function, new_id
 from trimtab.emulation.modal.settings import PlaneSettings
-from trimtab.emulation.modal.state import Function, State, new_id
+from trimtab.emulation.modal.state import State
 from trimtab.errors import TrimtabError
 
 _log: Final = logging.getLogger(__name__)

@@ -11,17 +11,14 @@ import base64
 import dataclasses
 import json
 import os
-import secrets
 import sqlite3
-import string
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, Final, TypeVar
 
-_ALPHABET: Final = string.ascii_letters + string.digits
-_ID_LENGTH: Final = 22  # `modal app` recognises an id by it
+from trimtab.emulation.modal.definitions import Record
 
 KEEP_S: Final = 7 * 24 * 3600
 """How long results and logs are kept. Modal keeps results 7 days: https://modal.com/docs/guide/job-queue."""
@@ -53,91 +50,6 @@ CREATE TABLE IF NOT EXISTS task (
     ended_at REAL, ending TEXT);
 CREATE INDEX IF NOT EXISTS task_by_app ON task (app_id);
 """
-
-
-def new_id(prefix: str) -> str:
-    """Return an identifier as Modal forms them: `ap-` and 22 letters and digits."""
-    return f"{prefix}-" + "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
-
-
-@dataclass(kw_only=True)
-class Record:
-    """Something that a client defined and that is found again by its id, its app or its name."""
-
-    kind: ClassVar[str]
-    id: str
-    app_id: str = ""
-    name: str = ""
-    created_at: float = field(default_factory=time.time)
-
-
-@dataclass(kw_only=True)
-class App(Record):
-    """An app. `name` is what it was deployed as, "" for one that only runs; `state` an api_pb2.AppState."""
-
-    kind: ClassVar[str] = "app"
-    description: str = ""
-    environment: str = ""
-    state: int = 0
-    deployed_at: float = 0.0
-    stopped_at: float = 0.0
-    version: int = 0
-    tags: dict[str, str] = field(default_factory=dict)
-    function_ids: dict[str, str] = field(default_factory=dict)
-    class_ids: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(kw_only=True)
-class Function(Record):
-    """A function, or a variant of one with parameters bound. `definition` is a serialised api_pb2.Function."""
-
-    kind: ClassVar[str] = "function"
-    definition: bytes = b""
-    metadata: bytes = b""
-    base_id: str = ""
-    params: bytes = b""
-    ranks: int = 1
-
-
-@dataclass(kw_only=True)
-class Class(Record):
-    """A class; `function_id` is the function that stands for all of its methods."""
-
-    kind: ClassVar[str] = "class"
-    function_id: str = ""
-
-
-@dataclass(kw_only=True)
-class StoredSecret(Record):
-    """A secret with its values."""
-
-    kind: ClassVar[str] = "secret"
-    values: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(kw_only=True)
-class Volume(Record):
-    """A Volume's name and version; what it holds is the volume store's."""
-
-    kind: ClassVar[str] = "volume"
-    version: int = 0
-
-
-@dataclass(kw_only=True)
-class Mount(Record):
-    """Files that a client sent: path, SHA-256 of the content, mode."""
-
-    kind: ClassVar[str] = "mount"
-    files: list[tuple[str, str, int]] = field(default_factory=list)
-
-
-@dataclass(kw_only=True)
-class Image(Record):
-    """An image as the client defined it: a serialised api_pb2.Image. The name is the digest of the definition."""
-
-    kind: ClassVar[str] = "image"
-    definition: bytes = b""
-    builder_version: str = ""
 
 
 RecordT = TypeVar("RecordT", bound=Record)

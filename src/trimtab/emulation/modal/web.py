@@ -19,9 +19,9 @@ from grpclib import GRPCError
 
 from trimtab.emulation.modal.calls.containers import task_of
 from trimtab.emulation.modal.calls.inputs import enter, open_call
+from trimtab.emulation.modal.definitions import App, Function
 from trimtab.emulation.modal.plane import Plane
 from trimtab.emulation.modal.record import describe
-from trimtab.emulation.modal.state import App, Function
 from trimtab.process import Secret
 
 _CHUNK_BYTES: Final = 1024 * 1024

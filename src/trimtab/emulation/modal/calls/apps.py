@@ -8,9 +8,9 @@ from typing import Final
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
+from trimtab.emulation.modal.definitions import App, Function, new_id
 from trimtab.emulation.modal.plane import STOPPED, Plane
 from trimtab.emulation.modal.rpc import Caller, Who, answers, not_found
-from trimtab.emulation.modal.state import App, Function, new_id
 
 _PAGE: Final = "trimtab://modal/apps"
 

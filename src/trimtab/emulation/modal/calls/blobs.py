@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from modal_proto import api_pb2
 
+from trimtab.emulation.modal.definitions import new_id
 from trimtab.emulation.modal.plane import Plane
 from trimtab.emulation.modal.rpc import Caller, Who, answers, not_found
-from trimtab.emulation.modal.state import new_id
 
 
 @answers(who=Who.BOTH)

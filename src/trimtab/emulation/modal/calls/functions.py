@@ -9,10 +9,10 @@ from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
 from trimtab.emulation.modal.calls.apps import app_of, deployed
+from trimtab.emulation.modal.definitions import App, Class, Function, new_id
 from trimtab.emulation.modal.limits import refusals
 from trimtab.emulation.modal.plane import Plane
 from trimtab.emulation.modal.rpc import Caller, Who, answers, denied, invalid, not_found, unsupported
-from trimtab.emulation.modal.state import App, Class, Function, new_id
 
 
 def function_of(plane: Plane, function_id: str) -> Function:

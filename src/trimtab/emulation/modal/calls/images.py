@@ -9,9 +9,9 @@ from typing import Final
 
 from modal_proto import api_pb2
 
+from trimtab.emulation.modal.definitions import Image, new_id
 from trimtab.emulation.modal.plane import Plane
 from trimtab.emulation.modal.rpc import Caller, Who, answers, not_found, unsupported
-from trimtab.emulation.modal.state import Image, new_id
 
 _JOIN_S: Final = 50.0
 

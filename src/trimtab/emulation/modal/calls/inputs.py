@@ -10,9 +10,9 @@ from typing import Any, Final
 from modal_proto import api_pb2
 
 from trimtab.emulation.modal.calls.functions import callable_by, function_of, require_running
+from trimtab.emulation.modal.definitions import Function, new_id
 from trimtab.emulation.modal.plane import Plane
 from trimtab.emulation.modal.rpc import Caller, Who, answers, denied, not_found
-from trimtab.emulation.modal.state import Function, new_id
 
 _MAX_OUTSTANDING: Final = 1000  # what Modal says too; a client sends no more inputs before it has outputs
 _MAX_IDX: Final = 2**31 - 1

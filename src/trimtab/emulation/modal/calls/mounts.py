@@ -5,9 +5,9 @@ from __future__ import annotations
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
+from trimtab.emulation.modal.definitions import Mount, new_id
 from trimtab.emulation.modal.plane import Plane
 from trimtab.emulation.modal.rpc import Caller, Who, answers
-from trimtab.emulation.modal.state import Mount, new_id
 
 
 @answers(who=Who.CLIENT)

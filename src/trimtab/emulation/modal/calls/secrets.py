@@ -5,9 +5,9 @@ from __future__ import annotations
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
+from trimtab.emulation.modal.definitions import StoredSecret, new_id
 from trimtab.emulation.modal.plane import Plane
 from trimtab.emulation.modal.rpc import Caller, Who, answers, not_found
-from trimtab.emulation.modal.state import StoredSecret, new_id
 
 _UNNAMED = (api_pb2.OBJECT_CREATION_TYPE_ANONYMOUS_OWNED_BY_APP, api_pb2.OBJECT_CREATION_TYPE_EPHEMERAL)
 

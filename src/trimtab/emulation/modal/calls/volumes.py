@@ -9,10 +9,10 @@ from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
 from trimtab.emulation.modal.attempt import VolumeBusyError, VolumeEntry
+from trimtab.emulation.modal.definitions import Volume, new_id
 from trimtab.emulation.modal.description import volume_metadata
 from trimtab.emulation.modal.plane import Plane
 from trimtab.emulation.modal.rpc import Caller, Who, answers, denied, not_found
-from trimtab.emulation.modal.state import Volume, new_id
 
 _BLOCK_BYTES: Final = 8 * 1024 * 1024  # the client cuts files into such blocks
 _UNNAMED: Final = (api_pb2.OBJECT_CREATION_TYPE_ANONYMOUS_OWNED_BY_APP, api_pb2.OBJECT_CREATION_TYPE_EPHEMERAL)
