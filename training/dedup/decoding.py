@@ -103,7 +103,7 @@ def decode(content: bytes, limits: Limits, side: int, *, whole: bool = True) -> 
             edge = min(upright.size)
             left, top = (upright.width - edge) // 2, (upright.height - edge) // 2
             upright = upright.crop((left, top, left + edge, top + edge))
-        small = upright.resize((side, side), Image.Resampling.BOX, reducing_gap=3.0)
+        small = upright.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
         return Decoded(pixels=np.asarray(small, np.uint8), width=width, height=height)
 
 

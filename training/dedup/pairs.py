@@ -26,7 +26,7 @@ _PIECE: Final = 8192
 _ROUNDING: Final = 2.0**-23
 _LAST_BITS: Final = 1e-12  # what float64 loses in a sum of some thousand products
 # What a pair costs besides its products, and what each number of a candidate costs, in products of the first pass.
-_PER_PAIR, _PER_CANDIDATE_NUMBER = 24, 60
+_PER_PAIR, _PER_CANDIDATE_NUMBER = 24, 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ def _bound(floor: float, axes: int) -> float:
 def _fewest_products(sample: Tensor, axes: Tensor, floor: float) -> int:
     """Return how many axes cost least, judged on a sample: with few of them many pairs stay to be computed whole."""
     dimensions = axes.shape[1]
-    counts = [count for count in (8, 16, 32, 64, 128, 256, 512, 1024) if count < dimensions] + [dimensions]
+    counts = [count for count in (8, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024) if count < dimensions] + [dimensions]
     pairs = max(1, len(sample) * (len(sample) - 1))
     costs: dict[int, float] = {}
     for count in counts:
