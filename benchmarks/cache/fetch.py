@@ -1,10 +1,12 @@
+# ruff: noqa: INP001 - a script that is run by its path, not a package
 """How soon a data set is here: Trimtab's cache, `aws s3 sync` and `rclone copy`, from one server, in turns.
 
     python benchmarks/cache/fetch.py --aws PATH --rclone PATH --nginx PATH [--wrk PATH] [--runs 5] [--only small|large]
 
-The server is nginx with plain files below an address of S3's form and one list of them, so that it costs next to nothing:
-what it gives at most is measured first (with wrk), and its processor time beside each run. Every run is a whole process
-into an empty folder on the same disk, after a `sync`; ours ends when all is verified and on the disk.
+The server is nginx with plain files below an address of S3's form and one list of them, so that it costs next to
+nothing: what it gives at most is measured first (with wrk), and its processor time beside each run. Every run is a
+whole process into an empty folder on the same disk ($TMPDIR), after a `sync`; ours ends when all is verified and on the
+disk.
 """
 
 from __future__ import annotations
@@ -46,11 +48,12 @@ materialise(client, Place(bucket=sys.argv[2], prefix=sys.argv[3]), Path(sys.argv
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One whole process: its wall time, its processor time and the server's."""
+    """One whole process: its wall time, its processor time and the server's, and its memory at the most."""
 
     wall_s: float
     cpu_s: float
     server_s: float
+    peak_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ class DataSet:
         """Write the files, their list and their manifest; return all bytes."""
         folder = root / BUCKET / self.name
         folder.mkdir(parents=True)
-        source, entries = random.Random(1), []
+        source, entries = random.Random(1), []  # noqa: S311 - it is to be the same every time
         for number in range(self.files):
             size = round(self.size_bytes * source.uniform(0.5, 1.5)) if self.files > 100 else self.size_bytes
             path = folder / f"{number:05d}.bin"
@@ -117,7 +120,8 @@ def server(nginx: Path, root: Path) -> Iterator[tuple[str, Callable[[], float]]]
         http {{
           client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3;
           uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
-          access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; open_file_cache max=8000 inactive=600s;
+          access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
+          open_file_cache max=8000 inactive=600s;
           types {{ application/xml xml; }} default_type application/octet-stream;
           server {{ listen 127.0.0.1:{port}; root {root}; location = /{BUCKET} {{ {lists} return 200; }}
                    location = /{BUCKET}/ {{ {lists} return 200; }} }}
@@ -151,7 +155,14 @@ def commands(arguments: argparse.Namespace, address: str, folder: Path, name: st
     rclone = [arguments.rclone, "copy", f":s3:{BUCKET}/{name}", str(folder / "data")]
     return {
         "trimtab": [sys.executable, "-c", OURS, address, BUCKET, f"{name}/", str(folder / "cache")],
-        "aws s3 sync": [arguments.aws, "s3", "sync", f"s3://{BUCKET}/{name}", str(folder / "data"), "--only-show-errors"],
+        "aws s3 sync": [
+            arguments.aws,
+            "s3",
+            "sync",
+            f"s3://{BUCKET}/{name}",
+            str(folder / "data"),
+            "--only-show-errors",
+        ],
         "rclone copy": rclone,
         "rclone copy --transfers 16": [*rclone, "--transfers", "16", "--checkers", "16"],
     }
@@ -173,12 +184,19 @@ def measured(argv: list[str], address: str, root: Path, server_cpu: Callable[[],
         "RCLONE_S3_NO_CHECK_BUCKET": "true",
     }
     os.sync()
-    before, served = os.times(), server_cpu()
-    started = time.monotonic()
-    subprocess.run(argv, check=True, env=environment, stderr=subprocess.PIPE)
-    wall_s, after = time.monotonic() - started, os.times()
-    cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
-    return Run(wall_s=wall_s, cpu_s=cpu_s, server_s=server_cpu() - served)
+    served, started = server_cpu(), time.monotonic()
+    process = subprocess.Popen(argv, env=environment)
+    _, status, used = os.wait4(process.pid, 0)
+    wall_s = time.monotonic() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise SystemExit(f"{argv[0]} ended with {process.returncode}")
+    return Run(
+        wall_s=wall_s,
+        cpu_s=used.ru_utime + used.ru_stime,
+        server_s=server_cpu() - served,
+        peak_bytes=used.ru_maxrss * 1024,
+    )
 
 
 def ceiling(wrk: str, address: str, data: DataSet, root: Path) -> dict[str, float]:
@@ -214,15 +232,18 @@ def compare(arguments: argparse.Namespace, data: DataSet, work: Path) -> dict[st
                 if len(found) != data.files or sum(path.stat().st_size for path in found) != size_bytes:
                     raise SystemExit(f"{name} brought {len(found)} files")
                 again.setdefault(name, []).append(measured(argv, address, root, server_cpu))
-                subprocess.run(("chmod", "-R", "u+w", folder), check=True)
+                for place, _, _ in os.walk(folder):
+                    Path(place).chmod(0o755)  # ours is read-only
                 shutil.rmtree(folder)
-                print(f"{data.name} run {number + 1} {name}: {taken[name][-1]} again {again[name][-1].wall_s:.2f} s", file=sys.stderr)  # noqa: T201, E501
+                said = f"{data.name} run {number + 1} {name}: {taken[name][-1]} again {again[name][-1].wall_s:.2f} s"
+                print(said, file=sys.stderr)  # noqa: T201 - it is the progress
     rival = [run.wall_s for run in taken["aws s3 sync"]]
     rows = {
         name: {
             "wall_s": statistics.median(run.wall_s for run in runs),
             "fastest_s": min(run.wall_s for run in runs),
             "cpu_s": statistics.median(run.cpu_s for run in runs),
+            "peak_mib": max(run.peak_bytes for run in runs) / 2**20,
             "server_s": statistics.median(run.server_s for run in runs),
             "files_per_s": data.files / statistics.median(run.wall_s for run in runs),
             "mb_per_s": size_bytes / 1e6 / statistics.median(run.wall_s for run in runs),
@@ -231,14 +252,15 @@ def compare(arguments: argparse.Namespace, data: DataSet, work: Path) -> dict[st
         }
         for name, runs in taken.items()
     }
-    return {"files": data.files, "size_bytes": size_bytes, "server_at_most": most, "load": os.getloadavg(), "rows": rows}
+    load = os.getloadavg()
+    return {"files": data.files, "size_bytes": size_bytes, "server_at_most": most, "load": load, "rows": rows}
 
 
 def main() -> None:
     """Run the comparison and print it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for program in ("aws", "rclone", "nginx", "wrk"):
-        parser.add_argument(f"--{program}", default=shutil.which(program), help=f"the program, default: {program} on PATH")
+        parser.add_argument(f"--{program}", default=shutil.which(program), help=f"default: {program} on PATH")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", choices=[data.name for data in DATA_SETS])
     arguments = parser.parse_args()
