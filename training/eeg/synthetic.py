@@ -67,11 +67,11 @@ def lay_out(directory: Path, size: Size, say: Callable[[str], None] = lambda _: 
 
     Raises UsageError when something else is there or the size is none, BudgetError when the disk is full.
     """
-    if size.patients < 3 or not 30 <= size.recording_s <= 4 * 3600:
+    if not (3 <= size.patients <= 999 and 0 < size.hours <= 5000 and size.recording_s >= 30):
         raise UsageError(
             f"{size.hours} h of {size.patients} patients cannot be generated",
-            why=f"that is {size.recording_s} s a recording; there are three splits, and 30 s is the least",
-            remedy="give at least 3 --patients, and more --hours",
+            why="3 to 999 patients can be, up to 5000 h in all, and recordings of 30 s at least",
+            remedy="give other --patients or --hours",
         )
     directory = directory.absolute()
     if directory.exists():
@@ -110,7 +110,7 @@ def _describes(directory: Path, size: Size) -> bool:
         found = json.loads((directory / _NOTE).read_text())
         files = found.pop("files")
         return found == _described(size) and all((directory / path).stat().st_size == files[path] for path in files)
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
