@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.eeg.scan import selective_scan
+from training.eeg.scan import Scan, selective_scan
 
 if TYPE_CHECKING:
     from training.eeg.config import Network
@@ -114,12 +114,14 @@ class _StateSpace(nn.Module):
         delta = self.delta(delta)
         with torch.autocast(inputs.device.type, enabled=False):  # a sum over a whole window needs all its digits
             return selective_scan(
-                seen.float(),
-                delta.float().transpose(1, 2),
-                -torch.exp(self.log_decay.float()),
-                enter.float().transpose(1, 2),
-                leave.float().transpose(1, 2),
-                skip=self.skip.float(),
-                gate=gate.float(),
-                delta_bias=self.delta_bias.float(),
+                Scan(
+                    inputs=seen.float(),
+                    delta=delta.float().transpose(1, 2),
+                    decay=-torch.exp(self.log_decay.float()),
+                    enter=enter.float().transpose(1, 2),
+                    leave=leave.float().transpose(1, 2),
+                    skip=self.skip.float(),
+                    gate=gate.float(),
+                    delta_bias=self.delta_bias.float(),
+                )
             )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,55 +24,52 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Kernel = Callable[..., Tensor]
 
-def selective_scan(
-    inputs: Tensor,
-    delta: Tensor,
-    decay: Tensor,
-    enter: Tensor,
-    leave: Tensor,
-    *,
-    skip: Tensor,
-    gate: Tensor,
-    delta_bias: Tensor,
-) -> Tensor:
-    """Return the scan's output (n, channels, time), by the kernel where it can run.
 
-    `inputs`, `delta` and `gate` are (n, channels, time), `enter` and `leave` (n, states, time), `decay`, below 0,
-    (channels, states), `skip` and `delta_bias` (channels).
-    """
-    kernel = cuda_kernel() if inputs.is_cuda else None
-    if kernel is None:
-        return plain_scan(inputs, delta, decay, enter, leave, skip=skip, gate=gate, delta_bias=delta_bias)
-    output: Tensor = kernel(
-        inputs, delta, decay, enter, leave, D=skip, z=gate, delta_bias=delta_bias, delta_softplus=True
-    )
-    return output
+class Scan(NamedTuple):
+    """What is scanned, n windows at once; `decay` lies below 0."""
+
+    inputs: Tensor
+    """(n, channels, time), and so are `delta` and `gate`."""
+    delta: Tensor
+    decay: Tensor
+    """(channels, states)"""
+    enter: Tensor
+    """(n, states, time), and so is `leave`."""
+    leave: Tensor
+    skip: Tensor
+    """(channels), and so is `delta_bias`."""
+    gate: Tensor
+    delta_bias: Tensor
+
+
+def selective_scan(scan: Scan) -> Tensor:
+    """Return the output, (n, channels, time), by the kernel where it can run."""
+    kernel = cuda_kernel() if scan.inputs.is_cuda else None
+    return plain_scan(scan) if kernel is None else kernel_scan(kernel, scan)
 
 
 @functools.cache
-def cuda_kernel() -> Callable[..., Any] | None:
+def cuda_kernel() -> Kernel | None:
     """Return mamba-ssm's kernel, or None where it is not installed."""
     try:
-        kernel: Callable[..., Any] = importlib.import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
+        kernel: Kernel = importlib.import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
     except ImportError:
         return None
     return kernel
 
 
-def plain_scan(
-    inputs: Tensor,
-    delta: Tensor,
-    decay: Tensor,
-    enter: Tensor,
-    leave: Tensor,
-    *,
-    skip: Tensor,
-    gate: Tensor,
-    delta_bias: Tensor,
-) -> Tensor:
-    """Return the same in plain torch, on any device and in any precision."""
-    step = functional.softplus(delta + delta_bias[:, None]).permute(2, 0, 1)  # time first: each step lies in one piece
+def kernel_scan(kernel: Kernel, scan: Scan) -> Tensor:
+    """Return the output by a kernel that takes what mamba-ssm's `selective_scan_fn` takes."""
+    inputs, delta, decay, enter, leave, skip, gate, bias = scan
+    return kernel(inputs, delta, decay, enter, leave, D=skip, z=gate, delta_bias=bias, delta_softplus=True)
+
+
+def plain_scan(scan: Scan) -> Tensor:
+    """Return the output in plain torch, on any device and in any precision."""
+    inputs, delta, decay, enter, leave, skip, gate, bias = scan
+    step = functional.softplus(delta + bias[:, None]).permute(2, 0, 1)  # time first: each step lies in one piece
     entering = (step * inputs.permute(2, 0, 1))[..., None] * enter.permute(2, 0, 1)[:, :, None]
     states = linear_recurrence(torch.exp(step[..., None] * decay), entering)
     read = (states @ leave.permute(2, 0, 1)[..., None]).squeeze(-1).permute(1, 2, 0)

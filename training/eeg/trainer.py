@@ -24,6 +24,7 @@ from training.eeg.measure import best_threshold, measure, score_predictions, sec
 from training.eeg.montage import CHANNELS
 from training.eeg.network import Detector
 from training.eeg.sampler import BalancedSampler, shuffled
+from training.eeg.scan import cuda_kernel
 from training.eeg.scoring import average_precision
 from training.eeg.windows import list_windows
 from training.harness.arithmetic import Arithmetic
@@ -89,7 +90,8 @@ class Trainer:
         taken = self.sampler.taken
         return (
             f"to epoch {self._config.optimisation.epochs} of {self.batches} steps: {taken.total} of "
-            f"{self.sampler.there.total} windows, {100 * taken.seizure_part:.1f} % with seizure"
+            f"{self.sampler.there.total} windows, {100 * taken.seizure_part:.1f} % with seizure; "
+            f"states scanned by {'mamba-ssm' if self._arithmetic.device.type == 'cuda' and cuda_kernel() else 'torch'}"
         )
 
     def advance(self) -> Milestone | None:
