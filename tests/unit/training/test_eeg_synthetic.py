@@ -115,7 +115,9 @@ def test_the_command_lays_out_once_and_then_does_nothing(tmp_path: Path, capsys:
     assert main(command) == 2
 
 
-@pytest.mark.parametrize("size", [["--patients", "2"], ["--hours", "0.01"], ["--hours", "-1"], ["--hours", "1e9"]])
+@pytest.mark.parametrize(
+    "size", [["--patients", "2"], ["--hours", "0.01"], ["--hours", "-1"], ["--hours", "1e9"], ["--hours", "nan"]]
+)
 def test_a_size_that_is_none_is_refused(tmp_path: Path, size: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--out", str(tmp_path / "x"), *size]) == 2
     assert "cannot be generated" in capsys.readouterr().err
