@@ -40,6 +40,7 @@ class ObjectServer(ThreadingHTTPServer):
         self.written: dict[str, float] = {}
         self.asked: Counter[str] = Counter()
         self.cut_after: dict[str, int] = {}  # key -> the connection breaks after so many bytes of it, once
+        self.refuse_once: set[str] = set()  # keys that are answered with 503, once
         self.lock = threading.Lock()
 
     @property
@@ -104,6 +105,10 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.server.objects.get(key)
         if content is None:
             self._answer(404, b"<Error><Code>NoSuchKey</Code><Message>it is not there</Message></Error>")
+            return
+        if key in self.server.refuse_once:
+            self.server.refuse_once.discard(key)
+            self._answer(503, b"<Error><Code>SlowDown</Code><Message>not so fast</Message></Error>")
             return
         headers, status = self._head(key, content), 200
         if span := self.headers.get("Range"):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from trimtab.errors import UsageError
-from trimtab.storage.fetching import Damaged, check_object
+from trimtab.storage.fetching import Damaged, check_object, retried
 from trimtab.storage.folders import MANIFEST, MAX_MANIFEST_BYTES, decode_manifest, encode_manifest, files_below
 from trimtab.storage.manifests import FileEntry, digest, sha256_of
 from trimtab.storage.objects import Place, Progress, explained, in_parallel
@@ -151,7 +151,7 @@ def verify(
 
         def read(entry: FileEntry) -> int:
             try:
-                check_object(reader, entry)
+                retried(lambda: check_object(reader, entry))
             except Damaged as error:
                 problems[error.path] = error.why
             return 1

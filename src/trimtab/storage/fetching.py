@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 PIECE_BYTES: Final = 16 * 1024**2
 LARGE_BYTES: Final = 4 * PIECE_BYTES  # from here on a file comes in pieces; a smaller one is soon there in one
-_TRIES: Final = 3  # of one file or piece; botocore itself retries only what fails before the first byte
+_WAITS_S: Final = (0.1, 0.5)  # before a file or piece is tried again; botocore retries only what fails before its bytes
 _NAMED: Final = 10  # so many damaged objects are named; the rest is counted
 
 
@@ -132,21 +133,31 @@ def damage_error(place: Place, damaged: Sequence[Damaged]) -> ProgramError:
 
 
 def fetch_whole(reader: ObjectReader, path: Path, entry: FileEntry) -> None:
-    """Fetch one file, which is not there yet, in one go. Raises Damaged; then it is not there either."""
-    for left in reversed(range(_TRIES)):
+    """Fetch one file in one go. Raises Damaged; then it is not there."""
+
+    def once() -> None:
+        path.unlink(missing_ok=True)
+        with path.open("xb") as stream:
+            check_object(reader, entry, stream.write)
+            os.fchmod(stream.fileno(), 0o444)
+
+    try:
+        retried(once)
+    except Damaged:
+        path.unlink()
+        raise
+
+
+def retried(work: Callable[[], None]) -> None:
+    """Do something that reads over a connection, some times more where it breaks."""
+    from botocore.exceptions import BotoCoreError
+
+    for wait_s in _WAITS_S:
         try:
-            with path.open("xb") as stream:
-                check_object(reader, entry, stream.write)
-                os.fchmod(stream.fileno(), 0o444)
-        except Damaged:
-            path.unlink()
-            raise
-        except _broken():
-            path.unlink()
-            if not left:
-                raise
-        else:
-            return
+            return work()
+        except BotoCoreError:
+            time.sleep(wait_s)
+    return work()
 
 
 def check_object(
@@ -192,14 +203,7 @@ class _Large:
 
     def take(self, reader: ObjectReader, piece: _Piece, written: Callable[[_Piece], None]) -> int:
         """Fetch a piece; return 1 when the file is complete and right with it. Raises Damaged."""
-        for left in reversed(range(_TRIES)):
-            try:
-                self._fetch(reader, piece)
-            except _broken():
-                if not left:
-                    raise
-            else:
-                break
+        retried(lambda: self._fetch(reader, piece))
         written(piece)
         if not self._follow(piece.index):
             return 0
@@ -282,10 +286,3 @@ def _found(entry: FileEntry) -> Iterator[None]:
         if error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404"):
             raise Damaged(entry.path, "is missing") from error
         raise
-
-
-def _broken() -> type[Exception]:
-    """Return what a connection that broke raises: worth another try."""
-    from botocore.exceptions import BotoCoreError
-
-    return BotoCoreError
