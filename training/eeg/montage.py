@@ -11,7 +11,7 @@ from training.eeg.notes import Rule
 CHANNELS: Final = (
     "Fp1", "F3", "C3", "P3", "O1", "F7", "T3", "T5", "Fz", "Cz", "Pz", "Fp2", "F4", "C4", "P4", "O2", "F8", "T4", "T6",
 )  # fmt: skip
-"""The order of SzCORE (https://www.eegitn.org/szcore): left, middle, right, each from front to back."""
+"""The order of SzCORE (arXiv 2402.13005): left, middle, right, each from front to back."""
 REFERENCE: Final = "common average"
 
 _NOW_CALLED: Final = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6"}

@@ -4,9 +4,9 @@ Resampling, the common average and the filters are linear and fixed in time, so 
 them all: for each block of minutes, a forward transform at the file's rate, the response of the zero-phase filters, and
 a backward transform at ours. Blocks overlap by margins in which the filters' memory fades, so a file is read once,
 forwards, in bounded memory, however long it is. The z-score needs the whole recording: the blocks wait in a scratch
-file (in memory up to 64 MiB), and `standardised` reads it once more.
+file (in memory up to 64 MiB), and `stored` reads it once more.
 
-The order of the steps is SzCORE's (https://www.eegitn.org/szcore); the filters are those of `scipy.signal.sosfiltfilt`
+The order of the steps is SzCORE's (arXiv 2402.13005); the filters are those of `scipy.signal.sosfiltfilt`
 with Butterworth sections, as closed formulae of the frequency.
 """
 

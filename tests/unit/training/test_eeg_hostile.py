@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.support.eeg import ALL, LABELS, edf_bytes, noise, place, signal_section, small_tree
+from tests.support.eeg import ALL, LABELS, ROOT, edf_bytes, noise, place, signal_section, small_tree
 from training.eeg.annotations import csv_bi_bytes
 from training.eeg.assembly import assemble
 from training.eeg.cache import Cache
@@ -285,3 +285,8 @@ def _tree(root: Path) -> dict[str, tuple[int, int]]:
             seen = os.lstat(path)
             found[os.fsdecode(os.path.relpath(path, os.fsencode(root)))] = (stat.S_IFMT(seen.st_mode), seen.st_size)
     return found
+
+
+def test_every_rule_stands_in_the_documentation() -> None:
+    page = (ROOT / "docs/eeg.md").read_text()
+    assert [rule.value for rule in Rule if f"`{rule.value}`" not in page] == []
