@@ -6,8 +6,7 @@ a backward transform at ours. Blocks overlap by margins in which the filters' me
 forwards, in bounded memory, however long it is. The z-score needs the whole recording: the blocks wait in a scratch
 file (in memory up to 64 MiB), and `stored` reads it once more.
 
-The order of the steps is SzCORE's (arXiv 2402.13005); the filters are those of `scipy.signal.sosfiltfilt`
-with Butterworth sections, as closed formulae of the frequency.
+The filters are those of `scipy.signal.sosfiltfilt` with Butterworth sections, as closed formulae of the frequency.
 """
 
 from __future__ import annotations
