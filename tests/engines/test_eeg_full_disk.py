@@ -1,4 +1,4 @@
-"""A cache on a disk that fills up: whole files stay, the error is the disk's, and with space the same command goes on."""
+"""A cache on a disk that fills up: whole files stay, and with space again the same command goes on."""
 
 from __future__ import annotations
 
