@@ -110,3 +110,21 @@ def test_the_cases_are_in_order_and_never_below_the_work_itself(machine: Machine
         assert case.billed_s >= work.compute_s
         assert case.usd >= sum(machine.usd_per_hour(PRICES).values()) * work.compute_s / HOUR_S * (1 - 1e-12)
         assert all(math.isfinite(usd) and usd >= 0 for _, usd in case.parts)
+
+
+def test_thirty_hours_of_an_a10g_are_more_than_the_fifteen_to_twenty_five_dollars_once_told() -> None:
+    machine = Machine(gpu="A10G", gpu_count=1, cores=4, memory_gib=16, timeout_s=DAY_S, retries=10)
+    cases = estimate(machine, replace(HUNDRED_HOURS, compute_s=30 * HOUR_S), PRICES)
+
+    # 1.10 + 4 x 0.0000131 x 3600 + 16 x 0.00000222 x 3600 = 1.4165 $/h
+    assert [round(case.billed_s / HOUR_S, 3) for case in cases] == [30.067, 31.85, 38.983]
+    assert [round(case.usd, 2) for case in cases] == [42.59, 45.12, 55.22]
+
+
+def test_what_leaves_the_bucket_costs_more_than_the_machine_that_reads_it() -> None:
+    machine = Machine(gpu=None, gpu_count=0, cores=16, memory_gib=32, timeout_s=DAY_S, retries=10)
+    low, _, high = estimate(machine, replace(HUNDRED_HOURS, compute_s=HOUR_S, read_gib=449), PRICES)
+
+    assert dict(low.parts)["bucket"] == pytest.approx(449 * 0.09)  # 40.41
+    assert sum(machine.usd_per_hour(PRICES).values()) == pytest.approx(1.010, abs=0.001)
+    assert (high.attempts, round(high.usd)) == (2, 82)
