@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EVERY_S: Final = 2.0
 WARN_AT: Final = 0.9
 FORMAT: Final = "trimtab-watch/1"
-_MOST_SAMPLES: Final = 240  # of an attempt; beyond that every two become one, the greater
+_MOST_SAMPLES: Final = 240  # of an attempt; beyond that two become one, the greater, and they come half as often
 _MOST_ATTEMPTS: Final = 20
 _KEYS: Final = {
     "memory": ("workers", "prefetch", "cache", "batch"),
@@ -49,15 +49,22 @@ class Samples:
     used_bytes: dict[str, list[int | None]] = field(default_factory=dict)
     limit_bytes: dict[str, int | None] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
+    most_bytes: dict[str, int] = field(default_factory=dict)
+    """Since the last sample."""
 
     def add(self, at_s: float, readings: Mapping[str, Reading | None]) -> None:
-        """Take one sample of each gauge."""
+        """Take a reading of each gauge. It becomes a sample, with those before it, when it is time for one."""
         for name, reading in readings.items():
-            column = self.used_bytes.setdefault(name, [None] * len(self.seconds))
-            column.append(None if reading is None else reading.used_bytes)
+            self.used_bytes.setdefault(name, [None] * len(self.seconds))
             if reading is not None:
                 self.limit_bytes[name] = reading.limit_bytes
                 self.peak_bytes[name] = max(self.peak_bytes.get(name, 0), reading.used_bytes)
+                self.most_bytes[name] = max(self.most_bytes.get(name, 0), reading.used_bytes)
+        if self.seconds and at_s < self.seconds[-1] + 0.99 * self.every_s:
+            return
+        for name, column in self.used_bytes.items():
+            column.append(self.most_bytes.get(name))
+        self.most_bytes.clear()
         self.seconds.append(round(at_s, 1))
         if len(self.seconds) >= _MOST_SAMPLES:
             self._thin_out()
@@ -93,6 +100,8 @@ class Watch:
         every_s: float = EVERY_S,
     ) -> None:
         self._gauges, self._config, self._say = gauges, config, say
+        self._every_s = every_s
+        self._latest: Mapping[str, Reading | None] = {}
         self._began_s = time.monotonic()
         self._samples = Samples(started=datetime.now(UTC).isoformat(timespec="seconds"), every_s=every_s)
         self._warned: set[str] = set()
@@ -118,20 +127,16 @@ class Watch:
     @property
     def line(self) -> str:
         """Return what is used now, for the line of progress."""
-        with self._lock:
-            now = {name: column[-1] for name, column in self._samples.used_bytes.items() if column}
-            limits = dict(self._samples.limit_bytes)
-        parts = (
-            f"{name} {format_size(now[name] or 0)}"
-            + (f" of {format_size(limit)}" if (limit := limits.get(name)) else "")
-            for name in ("memory", "gpu")
-            if now.get(name) is not None
+        found = {name: reading for name in ("memory", "gpu") if (reading := self._latest.get(name))}
+        return ", ".join(
+            f"{name} {format_size(reading.used_bytes)}"
+            + (f" of {format_size(reading.limit_bytes)}" if reading.limit_bytes else "")
+            for name, reading in found.items()
         )
-        return ", ".join(parts)
 
     def sample(self) -> None:
         """Read every gauge once, and warn of what is nearly at its limit."""
-        readings = {name: gauge() for name, gauge in self._gauges.items()}
+        self._latest = readings = {name: gauge() for name, gauge in self._gauges.items()}
         with self._lock:
             self._samples.add(time.monotonic() - self._began_s, readings)
         for name, reading in readings.items():
@@ -153,7 +158,7 @@ class Watch:
     def _run(self) -> None:
         while True:
             self.sample()
-            if self._ended.wait(self._samples.every_s):
+            if self._ended.wait(self._every_s):
                 return
 
 

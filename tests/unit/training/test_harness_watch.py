@@ -63,11 +63,9 @@ def test_a_gauge_without_a_limit_or_without_a_reading_warns_of_nothing() -> None
 
 def test_samples_stay_few_and_keep_their_peaks() -> None:
     samples = Samples(started="2026-03-01", every_s=1.0)
-    at_s = 0.0
-    while at_s < 5000:
-        used = 9 * GIB if at_s == 123 else round(at_s)
-        samples.add(at_s, {"memory": Reading(used_bytes=used, limit_bytes=None), "gpu": None})
-        at_s += samples.every_s
+    for second in range(5000):
+        used = 9 * GIB if second == 1234 else second
+        samples.add(second, {"memory": Reading(used_bytes=used, limit_bytes=None), "gpu": None})
     content = samples.as_json()
     assert 100 < len(content["seconds"]) < 240
     assert len(content["used_bytes"]["memory"]) == len(content["seconds"])
