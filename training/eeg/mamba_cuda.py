@@ -32,7 +32,7 @@ _REPEATS: Final = 5
 def check() -> dict[str, Any]:
     """Compare the kernel with the scan: {"outcome": "equal" | "different" | "not compared", ...}, JSON-able."""
     if not torch.cuda.is_available():
-        return {"outcome": "not compared", "why": "there is no CUDA device; the plain scan is what runs here"}
+        return {"outcome": "not compared", "why": "no GPU here; the plain scan is what runs"}
     kernel = cuda_kernel()
     if kernel is None:
         return {"outcome": "not compared", "why": "mamba-ssm is not installed; the plain scan is what runs here"}
