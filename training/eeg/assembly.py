@@ -34,8 +34,8 @@ def assemble(index: Index, place: Cache, choice: CorpusChoice) -> Corpus:
     used: list[Facts] = []
     unbuilt: list[str] = []
     skipped: list[Note] = []
-    for source in index.sources:
-        facts = place.facts(source.path)
+    found = place.facts_of(source.path for source in index.sources)
+    for source, facts in zip(index.sources, found, strict=True):
         if facts is None or (facts.skipped is None and facts.source_bytes != source.size_bytes):
             unbuilt.append(source.path)
         elif facts.skipped is not None:

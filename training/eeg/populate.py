@@ -134,7 +134,12 @@ def _chosen(data: Path, choice: CorpusChoice) -> Index:
 def _missing(data: Path, place: Cache, choice: CorpusChoice) -> tuple[Index, list[Source]]:
     index = _chosen(data, choice)
     place.prepare()
-    return index, [source for source in index.sources if place.whole(source.path, source.size_bytes) is None]
+    found = place.facts_of(source.path for source in index.sources)
+    return index, [
+        source
+        for source, facts in zip(index.sources, found, strict=True)
+        if facts is None or not facts.is_final_for(source.size_bytes)
+    ]
 
 
 def _parts(missing: list[Source], parts: int) -> list[Part]:
