@@ -169,6 +169,16 @@ def test_the_code_is_mounted_and_nothing_else_of_this_machine(on_gpu: dict[str, 
         assert function["image"][-1][-1].startswith("RUN "), "something is copied after the packages"
 
 
+def test_a_launch_sends_its_function_alone_on_the_machine_that_is_named(wire: Wire) -> None:
+    words = ("--action", "test-mamba", "--profile", "h100", "--wait", "no")
+    wire.plane.cli("run", "--detach", ROOT / "deploy/modal/app.py", *words, env={"TRIMTAB_MODAL_PACKAGES": "gpu"})
+    (sent,) = next(app["functions"] for app in wire.plane.record()["apps"] if app["state"] != "deployed")
+    expected = wire.expected("test_mamba_cuda", on_gpu=True)
+    resources = {**expected["resources"], "cpu_milli": 64_000, "memory_mib": 262_144, "gpu": "H100"}
+    retries = {**expected["retries"], "max": 10}
+    assert told(sent) == {**expected, "resources": resources, "timeout_s": DAY_S, "retries": retries}
+
+
 MUTANTS: Final = {
     "a float memory": ("resources.py", '"memory": self.memory_mib,', '"memory": float(self.memory_mib),'),
     "an opened mount": ("desk.py", "job.data, read_only=True", "job.data, read_only=False"),
