@@ -40,6 +40,12 @@ class Launch:
         """
         _require("job", self.job, sorted({function.job for function in functions.values()}))
         _require("--wait", self.wait, ("yes", "no"))
+        if not (self.action or self.job or named in functions):
+            raise UsageError(
+                "nothing is launched",
+                why="neither an action nor a job is named, and a default would rent a machine for a day",
+                remedy=f"give --action: {', '.join(function.action for function in functions.values())}",
+            )
         action = self.action or (functions[named].action if named in functions else "train")
         by_action = {function.action: function for function in functions.values()}
         _require("action", action, tuple(by_action))

@@ -189,8 +189,9 @@ def test_what_a_person_stops_is_saved_and_not_tried_again(project: Project, tmp_
 
 
 REFUSALS: Final = {
+    "nothing": ((), 2, "nothing is launched"),
     "an unknown action": (("--action", "trian"), 2, "did you mean 'train'?"),
-    "an unknown word": (("--colour", "red"), 2, "No such option"),
+    "an unknown word": (("--action", "smoke", "--colour", "red"), 2, "No such option"),
 }
 
 
