@@ -18,7 +18,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
+from signal import SIG_BLOCK, SIG_SETMASK, SIGINT, pthread_sigmask
 from typing import Any, Final
 
 from training.eeg.assembly import assemble
@@ -172,7 +174,9 @@ def _built_here(data: Path, place: Cache, parts: list[Part], workers: int) -> It
     # Spawned: this process may have torch's threads, and a fork of one that has threads may never wake up.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            yield from pool.map(_build, itertools.repeat(data), itertools.repeat(place), parts)
+            with _interrupts_later():
+                results = pool.map(_build, itertools.repeat(data), itertools.repeat(place), parts)
+            yield from results
         except BrokenProcessPool as error:
             raise ProgramError(
                 "a process that built the cache was ended from outside",
@@ -181,6 +185,16 @@ def _built_here(data: Path, place: Cache, parts: list[Part], workers: int) -> It
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Start processes that no interrupt reaches: Ctrl-C is for us, who let them end the part that they are at."""
+    before = pthread_sigmask(SIG_BLOCK, {SIGINT})
+    try:
+        yield
+    finally:
+        pthread_sigmask(SIG_SETMASK, before)
 
 
 def _progress(results: Iterable[dict[str, Any]], missing: list[Source]) -> Iterator[str]:
@@ -244,7 +258,8 @@ def _as_text(result: dict[str, Any]) -> str:
         f"{result['recordings']} {kind}, {result['hours']} h; {result['cache']}",
         f"{format_size(result['source_bytes'])} of EDF, {format_size(result['cache_bytes'])} of cache",
         *(
-            f"{split}: windows {counts}, {result['seizures'][split]} seizures"
+            f"{split}: {result['seizures'][split]} seizures; windows: "
+            + ", ".join(f"{count} {kind}" for kind, count in counts.items())
             for split, counts in result["windows"].items()
         ),
         *(f"rule {rule}: {count}" for rule, count in result["counts"].items()),

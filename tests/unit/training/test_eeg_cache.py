@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.eeg import ALL, WINDOWS, config_file, edf_bytes, noise, place, signal_section, small_tree
+from tests.support.eeg import ALL, ROOT, WINDOWS, config_file, edf_bytes, noise, place, signal_section, small_tree
 from training.eeg.cache import Cache, signal_key
 from training.eeg.corpus import Corpus, open_corpus
 from training.eeg.populate import build_part, fill, finish, main, plan_parts, populate, verify
@@ -115,6 +117,25 @@ def test_a_killed_builder_leaves_whole_files_only(tmp_path: Path) -> None:
     after = files(tmp_path / "cache")
     assert {name: after[name] for name in before} == before
     assert len(after) == 12
+
+
+def test_an_interrupt_is_a_clean_end_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    data, config = tmp_path / "data", config_file(tmp_path / "c.yaml")
+    for number in range(24):
+        place(data, f"p{number}", edf_bytes(noise(600, 64, seed=number), seconds=10), duration_s=600)
+    argv = [sys.executable, "-m", "training.eeg.populate", "--data", str(data), "--cache", str(tmp_path / "cache")]
+    command = [*argv, "--config", str(config), "--workers", "2"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0, env=environment) as running:
+        while not files(tmp_path / "cache") and running.poll() is None:
+            time.sleep(0.01)
+        os.killpg(running.pid, signal.SIGINT)
+        said = running.communicate()[1]
+    assert (running.returncode, said.splitlines()[-1]) == (130, "interrupted; the same command goes on from here")
+    assert "Traceback" not in said
+    before = files(tmp_path / "cache")
+    fill(data, tmp_path / "cache", HOW, ALL)
+    assert before.items() <= files(tmp_path / "cache").items()
 
 
 def test_what_killed_builders_left_goes_once_it_is_old(tmp_path: Path) -> None:
