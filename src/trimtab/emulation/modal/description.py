@@ -26,7 +26,7 @@ from trimtab.errors import UsageError
 from trimtab.process import Secret
 
 if TYPE_CHECKING:
-    from trimtab.emulation.modal.scheduler import Task
+    from trimtab.emulation.modal.tasks import Task
 
 _DEFAULT_TIMEOUT_S: Final = 300
 _MODE: Final = 0o644

@@ -8,8 +8,8 @@ from modal_proto import api_pb2
 
 from trimtab.emulation.modal.attempt import LogStream
 from trimtab.emulation.modal.bell import Bell
-from trimtab.emulation.modal.scheduler import Task
 from trimtab.emulation.modal.state import LogLine, State
+from trimtab.emulation.modal.tasks import Task
 
 STREAMS: Final = {
     LogStream.STDOUT: api_pb2.FILE_DESCRIPTOR_STDOUT,

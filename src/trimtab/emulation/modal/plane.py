@@ -26,9 +26,10 @@ from trimtab.emulation.modal.definitions import App, Function, Mount, StoredSecr
 from trimtab.emulation.modal.description import Descriptions
 from trimtab.emulation.modal.execution import Execution
 from trimtab.emulation.modal.journal import STREAMS, StateJournal
-from trimtab.emulation.modal.scheduler import Scheduler, Task
+from trimtab.emulation.modal.scheduler import Scheduler
 from trimtab.emulation.modal.settings import PlaneSettings
 from trimtab.emulation.modal.state import State
+from trimtab.emulation.modal.tasks import Task
 from trimtab.errors import TrimtabError
 from trimtab.process import Secret
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from grpclib import GRPCError, Status
 
 if TYPE_CHECKING:
-    from trimtab.emulation.modal.scheduler import Task
+    from trimtab.emulation.modal.tasks import Task
 
 Handler = Callable[..., Any]  # an awaitable answer, or for a stream an asynchronous iterator of answers
 

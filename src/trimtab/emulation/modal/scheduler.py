@@ -14,14 +14,12 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from modal_proto import api_pb2
 
 from trimtab.emulation.modal.attempt import (
     AttemptEnd,
-    AttemptHandle,
     AttemptRunner,
     AttemptSpec,
     ImageBuilder,
@@ -31,6 +29,7 @@ from trimtab.emulation.modal.bell import Bell
 from trimtab.emulation.modal.definitions import Function, new_id
 from trimtab.emulation.modal.settings import PlaneSettings
 from trimtab.emulation.modal.state import State
+from trimtab.emulation.modal.tasks import Queue, Running, Task, failure, told
 from trimtab.errors import TrimtabError
 
 _log: Final = logging.getLogger(__name__)
@@ -52,54 +51,6 @@ class Journal(Protocol):
 
     def state(self, task: Task, state: api_pb2.TaskState.ValueType) -> None:
         """Keep that an attempt came into a state."""
-
-
-@dataclass(kw_only=True)
-class Running:
-    """An input that an attempt works on."""
-
-    input_id: str
-    call_id: str
-    started_at: float
-    timer: asyncio.TimerHandle
-
-
-@dataclass(kw_only=True)
-class Task:
-    """An attempt that lives. `ending` says why it is to end; an attempt with one gets no input any more."""
-
-    id: str
-    app_id: str
-    function_id: str
-    token: str
-    enqueued_at: float = field(default_factory=time.time)
-    started_at: float = 0.0
-    handle: AttemptHandle | None = None
-    running: dict[str, Running] = field(default_factory=dict)
-    cancelled: set[str] = field(default_factory=set)
-    ending: str = ""
-    init_result: api_pb2.GenericResult | None = None
-    idle_since: float = 0.0
-    used: bool = False
-
-
-@dataclass(kw_only=True)
-class _Queue:
-    """What waits for a function, and who works on it."""
-
-    function: Function
-    definition: api_pb2.Function
-    pending: deque[str] = field(default_factory=deque)
-    tasks: dict[str, Task] = field(default_factory=dict)
-
-    @property
-    def capacity(self) -> int:
-        """How many inputs one attempt takes at a time."""
-        return max(self.definition.max_concurrent_inputs, self.definition.batch_max_size, 1)
-
-    @property
-    def is_single_use(self) -> bool:
-        return self.definition.single_use_containers or self.definition.max_inputs == 1
 
 
 class Scheduler:
@@ -126,7 +77,7 @@ class Scheduler:
         self._journal = journal
         self._describe = describe
         self._on_progress = on_progress
-        self._queues: dict[str, _Queue] = {}
+        self._queues: dict[str, Queue] = {}
         self._by_token: dict[str, Task] = {}
         self._tasks: dict[str, Task] = {}
         self._jobs: set[asyncio.Task[None]] = set()
@@ -276,14 +227,14 @@ class Scheduler:
 
     # Attempts
 
-    def _queue(self, function_id: str) -> _Queue | None:
+    def _queue(self, function_id: str) -> Queue | None:
         queue = self._queues.get(function_id)
         if queue is None:
             function = self._state.get(Function, function_id)
             if function is None:
                 return None
             definition = api_pb2.Function.FromString(function.definition)
-            queue = self._queues[function_id] = _Queue(function=function, definition=definition)
+            queue = self._queues[function_id] = Queue(function=function, definition=definition)
         return queue
 
     def redefine(self, function_id: str) -> None:
@@ -299,7 +250,7 @@ class Scheduler:
             self.retire(task)
         self._staff(queue)
 
-    def _staff(self, queue: _Queue) -> None:
+    def _staff(self, queue: Queue) -> None:
         """Start as many attempts as what waits needs, and as the function and this machine allow."""
         if self._is_closing or queue.function.app_id in self._stopped_apps:
             return
@@ -319,7 +270,7 @@ class Scheduler:
             self._state.add_task(task.id, task.app_id, task.function_id)
             self._spawn(self._live(task, queue))
 
-    async def _live(self, task: Task, queue: _Queue) -> None:
+    async def _live(self, task: Task, queue: Queue) -> None:
         self._journal.state(task, api_pb2.TASK_STATE_CREATING_CONTAINER)
         ending = ""
         try:
@@ -336,17 +287,17 @@ class Scheduler:
             finally:
                 timer.cancel()
                 await task.handle.close()
-            ending = task.ending or _told(end)
+            ending = task.ending or told(end)
             self._bury(task, end, ending)
         except TrimtabError as error:
             ending = error.what
             self._journal.write(task, LogStream.SYSTEM, f"error: {error}\n")
-            task.init_result = task.init_result or _failure(f"{error.what}: {error.why}")
+            task.init_result = task.init_result or failure(f"{error.what}: {error.why}")
             self._bury(task, AttemptEnd(exit_code=None, signal=None), ending)
         except Exception as error:  # noqa: BLE001 - a call must not wait for ever for what a fault of ours ended
             _log.exception("the attempt %s failed", task.id)
             ending = f"the embedded Modal failed: {error!r}"
-            task.init_result = task.init_result or _failure(ending)
+            task.init_result = task.init_result or failure(ending)
             self._bury(task, AttemptEnd(exit_code=None, signal=None), ending)
         finally:
             self._state.end_task(task.id, ending or "the plane failed")
@@ -358,7 +309,7 @@ class Scheduler:
         self._forget(self._queues[task.function_id])
         self._on_progress(task.app_id)
 
-    def _forget(self, queue: _Queue) -> None:
+    def _forget(self, queue: Queue) -> None:
         if queue.function.app_id in self._stopped_apps and not queue.tasks:
             self._queues.pop(queue.function.id, None)
 
@@ -369,7 +320,7 @@ class Scheduler:
             return
         queue = self._queues[task.function_id]
         if task.init_result is None and not task.started_at and task.ending not in {"preempted", "app stopped"}:
-            task.init_result = _failure(f"The container {_told(end)} before it took its first input")
+            task.init_result = failure(f"The container {told(end)} before it took its first input")
         if task.init_result is not None:  # every input would meet the same end; each counts it as one failure
             waiting, queue.pending = list(queue.pending), deque()
             for input_id in [*held, *waiting]:
@@ -378,7 +329,7 @@ class Scheduler:
             queue.pending.extendleft(reversed(held))
         else:
             for input_id in held:
-                self._judge(input_id, _failure(f"The container {ending} while it worked on the input"), task_id=task.id)
+                self._judge(input_id, failure(f"The container {ending} while it worked on the input"), task_id=task.id)
 
     def _begin(self, task: Task) -> None:
         task.started_at = time.time()
@@ -388,10 +339,10 @@ class Scheduler:
 
     def _startup_timeout(self, task: Task) -> None:
         if not task.started_at:
-            task.init_result = _failure("The container did not come up within its startup timeout")
+            task.init_result = failure("The container did not come up within its startup timeout")
             self._end(task, "startup timeout")
 
-    def _assign(self, task: Task, queue: _Queue, input_id: str) -> None:
+    def _assign(self, task: Task, queue: Queue, input_id: str) -> None:
         row = self._state.input(input_id)
         if row is None or row["entry"] is not None:
             return  # cancelled, or its app was stopped
@@ -496,22 +447,10 @@ class Scheduler:
     def _scaled(self, seconds: float) -> float:
         return seconds * self._settings.time_scale
 
-    def _idle_window_s(self, queue: _Queue) -> float:
+    def _idle_window_s(self, queue: Queue) -> float:
         return self._scaled(queue.definition.task_idle_timeout_secs or _DEFAULT_IDLE_S)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         job = asyncio.get_running_loop().create_task(work)
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
-
-
-def _failure(text: str) -> api_pb2.GenericResult:
-    return Result(status=Result.GENERIC_STATUS_FAILURE, exception=text)
-
-
-def _told(end: AttemptEnd) -> str:
-    if end.out_of_memory:
-        return "was ended because it used more memory than it may"
-    if end.signal is not None:
-        return f"was ended by signal {end.signal}"
-    return f"ended with exit code {end.exit_code}"

@@ -10,7 +10,7 @@ from trimtab.emulation.modal.calls.inputs import call_of
 from trimtab.emulation.modal.definitions import App
 from trimtab.emulation.modal.plane import Plane
 from trimtab.emulation.modal.rpc import Caller, Who, answers, not_found
-from trimtab.emulation.modal.scheduler import Task
+from trimtab.emulation.modal.tasks import Task
 
 _HEARTBEAT_S: Final = 14.0  # the container's patience is 15.1 s
 
