@@ -84,9 +84,11 @@ def _disk_from_now(results: Path) -> Gauge:
     began_bytes = shutil.disk_usage(place).free
 
     def disk() -> Reading | None:
-        free_bytes = shutil.disk_usage(place).free
+        try:
+            used_bytes = max(0, began_bytes - shutil.disk_usage(place).free)
+        except OSError:
+            return None
         # Some network volumes have no size to tell.
-        used_bytes = max(0, began_bytes - free_bytes)
         return Reading(used_bytes=used_bytes, limit_bytes=began_bytes) if began_bytes else None
 
     return disk

@@ -139,10 +139,14 @@ class Watch:
         self._latest = readings = {name: gauge() for name, gauge in self._gauges.items()}
         with self._lock:
             self._samples.add(time.monotonic() - self._began_s, readings)
-        for name, reading in readings.items():
-            if reading is not None and name not in self._warned and _is_nearly_full(reading):
-                self._warned.add(name)
-                self._say(warning(name, reading, self._config))
+            full = {
+                name: reading
+                for name, reading in readings.items()
+                if reading is not None and name not in self._warned and _is_nearly_full(reading)
+            }
+            self._warned |= full.keys()
+        for name, reading in full.items():
+            self._say(warning(name, reading, self._config))
 
     def write(self, directory: Path) -> None:
         """Write the record and the chart into a run's directory, after those of the attempts before."""
