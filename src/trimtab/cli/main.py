@@ -28,7 +28,7 @@ _COMMANDS: Final = {
     "train": ("trimtab.cli.train:train", "Run one training job; it goes on where an earlier run was cut off."),
     "cost": ("trimtab.cli.cost:cost", "What a run on Modal will cost, before it starts."),
     "modal": ("trimtab.cli.modal:modal", "The embedded Modal: `modal run`, unchanged, with no account."),
-    "runs": ("trimtab.cli.runs:runs", "The registry of training runs."),
+    "runs": ("trimtab.cli.runs:runs", "Training runs, from any machine: list, show, compare, follow, stop, fetch."),
     "checkpoints": ("trimtab.cli.checkpoints:checkpoints", "What a run has saved: list, pin, prune."),
     "status": ("trimtab.cli.status:status", "What runs here, and where it answers."),
     "down": ("trimtab.cli.status:down", "Stop what was started here; data, images and results stay."),

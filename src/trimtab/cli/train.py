@@ -83,6 +83,7 @@ def train(  # noqa: PLR0913 - one for each thing that a person may decide
     if where == "local":
         _refuse_words_of_modal(profile=profile, max_usd=max_usd, compute=compute, embedded=embedded, wait=not detach)
         plan = _local_plan(project, action)
+        require_fit(plan, project.catalogue.budgets)
         record = carry_out(project, plan, console, dry_run=dry_run)
         if not dry_run:
             console.result(outcome_document(project, record), text=lambda: print_outcomes(console, project, record))
@@ -106,9 +107,7 @@ def _refuse_words_of_modal(**given: Any) -> None:
 def _local_plan(project: Project, action: Train) -> Plan:
     measured = Ledger(project.state / "ledger.jsonl").measured()
     plan = training_plan(project.catalogue, measured, job=action.job, label=action.label)
-    plan = replace(plan, steps=(*plan.steps[:-1], replace(plan.steps[-1], action=action)))
-    require_fit(plan, project.catalogue.budgets)
-    return plan
+    return replace(plan, steps=(*plan.steps[:-1], replace(plan.steps[-1], action=action)))
 
 
 def _launch(project: Project, console: Console, wanted: Wanted, *, embedded: bool, dry_run: bool, wait: bool) -> None:
@@ -129,7 +128,9 @@ def _launch(project: Project, console: Console, wanted: Wanted, *, embedded: boo
         return
     if embedded:  # the bucket that the job reads is this machine's too
         plan = _local_plan(project, wanted.train)
-        carry_out(project, replace(plan, steps=plan.steps[:-1]), console, dry_run=False)
+        plan = replace(plan, steps=plan.steps[:-1])
+        require_fit(plan, project.catalogue.budgets)
+        carry_out(project, plan, console, dry_run=False)
     client = connect(project, runner, embedded=embedded)
     with console.step(f"launching {job} on {client.server}") as say:
         launched = launch(project, client, wanted, prices, say=say)
