@@ -70,7 +70,7 @@ class Training:
         return results / record.run_directory
 
     def start(self, run_id: str, epochs: int) -> subprocess.Popen[str]:
-        words = ("--action", "train", "--job", JOB, "--config", self.config(epochs), "--run-id", run_id)
+        words = ("--job", JOB, "--config", self.config(epochs), "--run-id", run_id, "--profile", "cpu")
         return self.plane.start("run", APP, *words, "--results", self.folder / "fetched")
 
     def wait_for_commit(self, run_id: str, process: subprocess.Popen[str]) -> None:
