@@ -7,6 +7,7 @@ from the cache and from the layout of the system before it, one npz of overlappi
 pairs. Memory: one long recording, built in a process of its own.
 
     python benchmarks/eeg/cache.py [--minutes 60] [--runs 3] [--reads 200] [--memory-hours 24]
+                                    [--only building|reading|memory]
 """
 
 from __future__ import annotations
@@ -192,6 +193,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3, help="pairs of building; default: 3")
     parser.add_argument("--reads", type=int, default=200, help="random windows; default: 200")
     parser.add_argument("--memory-hours", type=float, default=24, help="of one long recording; default: 24")
+    parser.add_argument("--only", choices=("building", "reading", "memory"), help="one part; default: all")
     parser.add_argument("--build-one", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.build_one:
@@ -199,13 +201,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         lay_out(folder / "data", Size(patients=4, hours=options.minutes / 60, seed=1))
-        result = {
-            "machine": f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}",
-            "building": measure_building(folder / "data", folder / "build", options.runs),
-            "reading": measure_reading(folder / "data", _fresh(folder / "read"), options.reads),
-            "memory": measure_memory(_fresh(folder / "memory"), options.memory_hours),
+        measures: dict[str, Callable[[], dict[str, Any]]] = {
+            "building": lambda: measure_building(folder / "data", folder / "build", options.runs),
+            "reading": lambda: measure_reading(folder / "data", _fresh(folder / "read"), options.reads),
+            "memory": lambda: measure_memory(_fresh(folder / "memory"), options.memory_hours),
         }
-    sys.stdout.write(f"{json.dumps(result, indent=1)}\n")
+        result = {name: measure() for name, measure in measures.items() if options.only in (None, name)}
+    machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
+    sys.stdout.write(f"{json.dumps({'machine': machine, **result}, indent=1)}\n")
     return 0
 
 
