@@ -23,6 +23,7 @@ from tests.support.training import SMALL_DIT, small_config, small_folder
 from trimtab.catalogue import load_catalogue
 from trimtab.emulation import aws
 from trimtab.emulation.modal import bucket_mount
+from trimtab.storage.checkpoints import published
 from trimtab.storage.datasets import push
 from trimtab.storage.objects import Place
 
@@ -170,6 +171,21 @@ def test_a_run_at_its_cap_is_saved_and_goes_on_with_a_higher_one_to_the_bucket_a
         Bucket=CATALOGUE.bucket_name("dev"), Prefix=CATALOGUE.jobs["classifier"].results
     )
     assert any("gulls" in item["Key"] for item in listed["Contents"])
+
+
+def test_a_run_whose_volume_was_deleted_comes_back_from_its_copy_in_the_bucket(
+    project: Project, pictures: Path, tmp_path: Path
+) -> None:
+    words = (APP, "--job", "classifier", "--config", pictures, "--profile", "cpu")
+    _, first = project.run(*words, "--run-id", "terns")
+    assert first["outcome"] == "finished"
+    project.plane.cli("volume", "delete", CATALOGUE.modal.results_volume, "--yes")
+    _, second = project.run(*words, "--run-id", "terns", "--results", tmp_path)
+    assert second["outcome"] == "already finished"
+    assert second["record"] == first["record"]
+    checkpoints = published(tmp_path / first["record"]["run_directory"])
+    assert [item.damage() for item in checkpoints] == [None, None]
+    assert all((tmp_path / item["path"]).is_file() for item in first["record"]["artifacts"])
 
 
 def test_what_a_person_stops_is_saved_and_not_tried_again(project: Project, tmp_path: Path) -> None:
