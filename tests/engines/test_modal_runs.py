@@ -148,22 +148,22 @@ def test_what_has_finished_is_not_sent_again(here: Desk, finished: str) -> None:
 def test_a_run_is_stopped_with_a_checkpoint_from_elsewhere_and_goes_on_with_it(
     here: Desk, elsewhere: Desk, finished: str
 ) -> None:
-    most = ("--max-usd", f"{300 * USD_PER_SECOND:.6f}")
-    run_id = here.launch(300, *most)
+    most = ("--max-usd", f"{600 * USD_PER_SECOND:.6f}")
+    run_id = here.launch(6000, *most)
     wait_until(lambda: here.state(run_id) == "running", within_s=120)
-    config = str(here.folder / "300.yaml")
+    config = str(here.folder / "6000.yaml")
     again = here.trimtab("train", "tides", "--on", "modal", "--config", config, "--json")
     assert again.document["launched"] is False  # it runs: two attempts at one run would overwrite each other
 
     stopped = elsewhere.trimtab("runs", "stop", run_id, "--json").document
     assert (stopped["stopped"], stopped["state"]) == (True, "stopped")
     compared = elsewhere.trimtab("runs", "compare", finished, run_id, "--json").document
-    assert compared["differing"] == {"config.steps": [12, 300]}
+    assert compared["differing"] == {"config.steps": [12, 6000]}
     assert compared["measured"]["steps"][0] == 12
 
     spent = here.trimtab("train", "tides", "--on", "modal", "--config", config, "--max-usd", "0.001", code=6)
     assert "nothing was started" in spent.err
-    here.launch(300, *most)
+    here.launch(6000, *most)
     wait_until(lambda: here.state(run_id) == "running", within_s=120)
     assert here.trimtab("runs", "stop", run_id, "--json").document["stopped"] is True
     document = here.trimtab("runs", "show", run_id, "--json").document
@@ -171,7 +171,7 @@ def test_a_run_is_stopped_with_a_checkpoint_from_elsewhere_and_goes_on_with_it(
     assert (first["outcome"], second["first_step"]) == ("interrupted", first["last_step"])
     assert first["last_step"] > 0
     caps = [launch["cap_s"] for launch in reversed(document["launches"])]
-    assert caps == pytest.approx([300, 300], rel=1e-3)  # of the run, not of a launch
+    assert caps == pytest.approx([600, 600], rel=1e-3)  # of the run, not of a launch
     assert here.trimtab("runs", "stop", run_id, "--json").document["stopped"] is False
 
 
