@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,13 +9,12 @@ import click
 
 from trimtab.cli.options import CATALOGUE, JSON, STACK, Duration
 from trimtab.console import Console
-from trimtab.errors import HealthError, ProgramError, UsageError
+from trimtab.errors import ProgramError, UsageError
 from trimtab.process import Command, ProcessRunner, run_attached
 from trimtab.project import Project, find_project
 from trimtab.units import format_size
 
 if TYPE_CHECKING:
-    from trimtab.steps.modal_client import ModalClient
     from trimtab.steps.registry import Asked
     from trimtab.storage.registry import Registry, Run
 
@@ -29,8 +26,7 @@ _ON = click.option(
     help="Whom to ask; default: all that are set up.",
 )
 _EMBEDDED = click.option("--embedded", is_flag=True, help="Ask the embedded Modal, though there is a token.")
-_LOOK_EVERY_S: Final = 5.0
-_OVER: Final = frozenset({"finished", "failed", "stopped", "capped", "killed", "interrupted", "forgotten"})
+_STOPPING_S: Final = 120.0
 
 
 @click.group(invoke_without_command=True)
@@ -162,13 +158,15 @@ def follow(
 
     Exit codes: 0 it has finished, or goes on; 7 it has ended otherwise.
     """
+    from trimtab.cli.following import follow_to_its_end, launch_of
+
     project, console, asked = _asking(catalogue, ("modal",), embedded=embedded, stack="dev", as_json=as_json)
     client = asked.modal()
     if tail is None:
         follow_to_its_end(project, console, client, run_id, limit_s=limit)
         return
     run = asked.run(run_id)
-    launch = _launch_of(run)
+    launch = launch_of(run)
     argv = client.logs_argv(launch.app_id, call_id=launch.call_id, follow=False, lines=tail)
     run_attached(Command(argv=argv, env=client.env, hint="`modal app list` shows the apps that there are"))
 
@@ -180,6 +178,7 @@ def follow(
 @JSON
 def stop(*, run_id: str, embedded: bool, catalogue: Path | None, as_json: bool) -> None:
     """Stop a run on Modal: it saves a checkpoint and ends, and is not tried again. `train` goes on with it."""
+    from trimtab.cli.following import until_over
     from trimtab.steps.registry import call_of
 
     project, console, asked = _asking(catalogue, ("modal",), embedded=embedded, stack="dev", as_json=as_json)
@@ -193,7 +192,7 @@ def stop(*, run_id: str, embedded: bool, catalogue: Path | None, as_json: bool) 
     client = asked.modal()
     client.stop(call)
     with console.step(f"waiting until {run_id} has saved and ended") as say:
-        ended = _until_over(asked, run_id, limit_s=120.0, say=say)
+        ended = until_over(asked, run_id, limit_s=_STOPPING_S, say=say)
     _settle(project, ended)
     document = {"run_id": run_id, "call_id": call, "stopped": ended.open_call is None, "state": ended.state}
     step = ended.record.attempts[-1].last_step if ended.record and ended.record.attempts else 0
@@ -253,66 +252,6 @@ def fetch(
     console.result(document, text=text)
 
 
-def follow_to_its_end(
-    project: Project, console: Console, client: ModalClient, run_id: str, *, limit_s: float | None = None
-) -> None:
-    """Print what a run says until it has ended, or for so long. Raises HealthError when it did not end well."""
-    from trimtab.cli import run_sheet
-    from trimtab.steps.registry import Asked
-
-    asked = Asked(project=project, runner=client.runner, places=("modal",), client=client)
-    started_s = time.monotonic()
-    run = asked.run(run_id)
-    if run.open_call is not None and run.launches:
-        launch = _launch_of(run)
-        argv = client.logs_argv(launch.app_id, call_id=launch.call_id, follow=True, lines=0)
-        command = Command(argv=argv, env=client.env, timeout_s=limit_s, hint="`trimtab runs show` says how it stands")
-        _stream(command, console, limit_s=limit_s)
-    left_s = None if limit_s is None else max(0.0, limit_s - (time.monotonic() - started_s))
-    run = _until_over(asked, run_id, limit_s=left_s, say=lambda _: None)
-    _settle(project, run)
-    failure = None
-    if run.open_call is None and run.state != "finished":
-        failure = HealthError(
-            f"the run {run_id} is {run.state}",
-            why=run.error or "its record says no more",
-            remedy=f"see `trimtab runs show {run_id}`; `trimtab train {run.job} --on modal` goes on with it",
-        )
-    console.result(run_sheet.document_of(run), text=lambda: run_sheet.show(console, run), failure=failure)
-
-
-def _stream(command: Command, console: Console, *, limit_s: float | None) -> None:
-    """Run what prints the log. It ends with its app; when our time is over, or it fails, the run itself goes on."""
-    try:
-        ProcessRunner().run(_to_stderr(command), on_line=lambda line: console.say(line) if line.strip() else None)
-    except ProgramError as error:
-        if limit_s is None:
-            console.say(f"what it says cannot be followed: {error.why}", style="yellow")
-
-
-def _to_stderr(command: Command) -> Command:
-    """Let a client's output come as lines of progress: it writes to standard output, where our result belongs."""
-    from dataclasses import replace
-
-    from trimtab.steps.modal_client import TOLD
-
-    python, _, _, *words = command.argv
-    return replace(command, argv=(python, "-c", TOLD, *words))
-
-
-def _until_over(asked: Asked, run_id: str, *, limit_s: float | None, say: Callable[[str], None]) -> Run:
-    """Look at a run until no call works on it, or for so long."""
-    started_s, pause_s = time.monotonic(), 0.5
-    while True:
-        run = asked.run(run_id)
-        passed_s = time.monotonic() - started_s
-        if run.open_call is None or (limit_s is not None and passed_s + pause_s > limit_s):
-            return run
-        say(run.state)
-        time.sleep(pause_s)
-        pause_s = min(_LOOK_EVERY_S, pause_s * 2)
-
-
 def _asking(
     catalogue: Path | None, places: tuple[Any, ...], *, embedded: bool, stack: str, as_json: bool
 ) -> tuple[Project, Console, Asked]:
@@ -342,17 +281,3 @@ def _remember_launches(results: Path, run: Run) -> None:
 
     for launch in run.launches:
         write_launch(results, launch)
-
-
-def _launch_of(run: Run) -> Any:
-    from trimtab.steps.registry import call_of
-
-    call = call_of(run, "its output went to where it was started")
-    for launch in run.launches:
-        if launch.call_id == call:
-            return launch
-    raise UsageError(
-        f"nobody wrote down the app of call {call}",
-        why="it was launched without `trimtab train`, by `modal run`",
-        remedy="find it with `modal app list`, then: modal app logs APP",
-    )

@@ -135,7 +135,7 @@ def _launch(project: Project, console: Console, wanted: Wanted, *, embedded: boo
     with console.step(f"launching {job} on {client.server}") as say:
         launched = launch(project, client, wanted, prices, say=say)
     if wait:
-        from trimtab.cli.runs import follow_to_its_end
+        from trimtab.cli.following import follow_to_its_end
 
         follow_to_its_end(project, console, client, launched.run_id)
         return
