@@ -109,7 +109,7 @@ def read_recipe(data: Path, how: Embedding) -> Recipe:
         whole=manifest.fit == "squash",
         mirrored=how.mirrored,
         manifest=manifest,
-        folder=path.parent if path.parent != data else None,
+        folder=path.parent,
     )
 
 

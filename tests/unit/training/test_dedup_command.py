@@ -133,6 +133,21 @@ def test_a_second_run_finds_its_embeddings_and_gives_the_same_bytes(
         assert (other / name).read_bytes() == (directory / name).read_bytes()
 
 
+def test_a_run_whose_cache_was_lost_embeds_again_and_gives_the_same_bytes(
+    tmp_path: Path, root: Path, small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_of(tmp_path / "config.yaml", root)
+    results = tmp_path / "results"
+    assert run(config, small, results) == 0
+    before, directory = found_in(results)
+    (directory / "duplicates.json").unlink()
+    shutil.rmtree(results / "cache")
+    capsys.readouterr()
+    assert run(config, small, results, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["resumed_from_step"] > 0
+    assert found_in(results)[0] == before
+
+
 def test_a_picture_that_changed_is_embedded_anew(
     tmp_path: Path, root: Path, small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from training.dedup.config import Embedding
+from training.dedup.config import Config, Embedding
 from training.dedup.embeddings import EmbeddingCache
 from training.dedup.encoders import load_encoder, read_recipe
+from training.dedup.survey import read_survey
+from training.harness.config import load_config
 from trimtab.errors import UsageError
 
 SIDE, DIMENSIONS = 8, 5
@@ -161,6 +164,24 @@ def test_a_damaged_model_is_refused(tmp_path: Path, kind: str) -> None:
     recipe = read_recipe(tmp_path, described(tmp_path / "encoders", kind, b"not a model"))
     with pytest.raises(UsageError, match="cannot be loaded"):
         load_encoder(recipe, batch_size=4, threads=1)
+
+
+def test_a_manifest_may_lie_beside_the_pictures_and_its_own_folder_is_not_looked_through(
+    tmp_path: Path, root: Path, torch_model: Any
+) -> None:
+    how = described(tmp_path, "torch", torch_model[0]).model_copy(update={"manifest": "small.json"})
+    recipe = read_recipe(tmp_path, how)
+    assert load_encoder(recipe, batch_size=4, threads=1)(pictures(2)).shape == (2, DIMENSIONS)
+
+    data = tmp_path / "data"
+    described(data / "encoders", "torch", torch_model[0])
+    Image.fromarray(pictures(1)[0]).save(data / "a.png")
+    Image.fromarray(pictures(1)[0]).save(data / "encoders/sample.png")
+    config = load_config(root / "configs/local/dedup.yaml", Config)
+    named = config.embedding.model_copy(update={"manifest": "encoders/small.json"})
+    survey = read_survey(data, config.model_copy(update={"embedding": named}), tmp_path / "cache")
+    assert survey.paths == ("a.png",)
+    assert survey.sha256 != read_survey(data, config, tmp_path / "cache").sha256
 
 
 def test_another_model_or_preparation_has_another_key(tmp_path: Path, torch_model: Any) -> None:
