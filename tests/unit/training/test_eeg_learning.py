@@ -44,6 +44,8 @@ def test_in_small_seizures_are_learnt_and_labels_of_other_windows_teach_nothing(
     assert chance < 0.25
     assert found[False]["average_precision"] > 0.6
     assert found[False]["event_f1"] > 0.5
+    assert found[False]["separation"] > 0.3
+    assert abs(found[True]["separation"]) < 0.05
     assert found[True]["average_precision"] < 1.5 * chance
     assert found[True]["events"]["found"] == 0
 
@@ -61,5 +63,5 @@ def test_in_full_event_f1_is_four_fifths_and_the_control_stays_at_chance(root: P
     assert found["false_alarms_per_day"] < 5
     assert found["events"]["true"] >= 20
     other = learnt(tmp_path / "control.yaml", folder / "corpus", folder / "results")
-    assert (other["event_f1"] or 0.0) < 0.1
-    assert other["average_precision"] < 3 * other["average_precision_of_chance"]
+    assert other["events"]["found"] == 0
+    assert abs(other["separation"]) < 0.05  # ranks would not do: they make a great deal of the least coincidence
