@@ -61,7 +61,7 @@ class Survey:
         if not self.skips:
             return ()
         why = ", ".join(f"{number} {reason}" for reason, number in counted(self.skips).items())
-        return (f"{len(self.skips)} files are left out: {why}",)
+        return (f"files that are left out: {why}",)
 
 
 def read_survey(directory: Path, config: Config, cache: Path) -> Survey:
@@ -89,7 +89,7 @@ def read_survey(directory: Path, config: Config, cache: Path) -> Survey:
     if not paths:
         raise UsageError(
             f"the data at {directory} cannot be used",
-            why=f"it has no picture ({len(skips)} files are left out, {others} are no picture by their names)",
+            why=f"it has no picture (left out: {len(skips)}; no pictures by their names: {others})",
             remedy="give a directory with pictures anywhere below it; the formats are in docs/dedup.md",
         )
     numbers: dict[str, int] = {}
