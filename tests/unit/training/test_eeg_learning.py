@@ -17,6 +17,9 @@ from tests.support.made_up_eeg import small_config
 from training.eeg.synthetic import Size, lay_out
 from training.harness.attempt import Hooks, run_job
 
+UNTRAINED = 0.1
+"""Six untrained networks told seizures from the rest by -0.024 to 0.072. Ranks would not do as a measure of chance: theirs
+had an average precision of 0.08 to 0.38 where 0.09 of the seconds are seizure, for what is odd ranks first or last."""
 FULL = os.environ.get("TRIMTAB_EEG_FULL")
 
 
@@ -45,8 +48,7 @@ def test_in_small_seizures_are_learnt_and_labels_of_other_windows_teach_nothing(
     assert found[False]["average_precision"] > 0.6
     assert found[False]["event_f1"] > 0.5
     assert found[False]["separation"] > 0.3
-    assert abs(found[True]["separation"]) < 0.05
-    assert found[True]["average_precision"] < 1.5 * chance
+    assert abs(found[True]["separation"]) < UNTRAINED
     assert found[True]["events"]["found"] == 0
 
 
@@ -64,4 +66,4 @@ def test_in_full_event_f1_is_four_fifths_and_the_control_stays_at_chance(root: P
     assert found["events"]["true"] >= 20
     other = learnt(tmp_path / "control.yaml", folder / "corpus", folder / "results")
     assert other["events"]["found"] == 0
-    assert abs(other["separation"]) < 0.05  # ranks would not do: they make a great deal of the least coincidence
+    assert abs(other["separation"]) < UNTRAINED
