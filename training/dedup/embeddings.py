@@ -30,8 +30,8 @@ class EmbeddingCache:
     """The embeddings of one recipe. Nothing is made before the first `put`."""
 
     def __init__(self, cache: Path, key: str, dimensions: int, max_bytes: int) -> None:
-        self._all, self._max_bytes = cache / "embeddings", max_bytes
-        self._folder = self._all / key[:32]
+        whole = cache / "embeddings"
+        self._folder, self._max_bytes = whole / key[:32], max_bytes
         self._record = np.dtype(
             [("sha256", f"V{_DIGEST_BYTES}"), ("width", "<u4"), ("height", "<u4"), ("vector", "<f4", (dimensions,))]
         )
@@ -39,6 +39,11 @@ class EmbeddingCache:
         self._where: dict[bytes, tuple[npt.NDArray[Any], int]] = {}
         for path in sorted(self._folder.glob("*.npy")):
             self._read(path)
+        found = [(path.stat(), path) for path in whole.glob("*/*.npy")]
+        self._total_bytes = sum(status.st_size for status, _ in found)
+        unused = [(status.st_mtime_ns, path, status.st_size) for status, path in found if path not in self._used]
+        self._may_go = sorted(unused, reverse=True)
+        """What this run does not use, by when it was used last, the oldest at the end."""
 
     def __len__(self) -> int:
         return len(self._where)
@@ -66,20 +71,15 @@ class EmbeddingCache:
         if not self._has_room(len(content)):
             return
         make_directory(self._folder)
-        path = self._folder / f"{hashlib.sha256(content).hexdigest()}.npy"
-        write_whole(path, content)
-        self._used.add(path)
+        write_whole(self._folder / f"{hashlib.sha256(content).hexdigest()}.npy", content)
+        self._total_bytes += len(content)
 
     def _has_room(self, more_bytes: int) -> bool:
-        found = [(path.stat(), path) for path in self._all.glob("*/*.npy")]
-        total = sum(status.st_size for status, _ in found) + more_bytes
-        for status, path in sorted(found, key=lambda item: (item[0].st_mtime_ns, item[1])):
-            if total <= self._max_bytes:
-                break
-            if path not in self._used:
-                path.unlink(missing_ok=True)
-                total -= status.st_size
-        return total <= self._max_bytes
+        while self._total_bytes + more_bytes > self._max_bytes and self._may_go:
+            _, path, size_bytes = self._may_go.pop()
+            path.unlink(missing_ok=True)
+            self._total_bytes -= size_bytes
+        return self._total_bytes + more_bytes <= self._max_bytes
 
     def _read(self, path: Path) -> None:
         with path.open("rb") as stream:
