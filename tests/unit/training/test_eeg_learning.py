@@ -18,8 +18,8 @@ from training.eeg.synthetic import Size, lay_out
 from training.harness.attempt import Hooks, run_job
 
 UNTRAINED = 0.1
-"""Six untrained networks told seizures from the rest by -0.024 to 0.072. Ranks would not do as a measure of chance: theirs
-had an average precision of 0.08 to 0.38 where 0.09 of the seconds are seizure, for what is odd ranks first or last."""
+"""Six untrained networks told seizures from the rest by -0.024 to 0.072. Ranks would not do as a measure of chance:
+theirs had an average precision of 0.08 to 0.38 where 0.09 is chance, for what is odd ranks first or last."""
 FULL = os.environ.get("TRIMTAB_EEG_FULL")
 
 
