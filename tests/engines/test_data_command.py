@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,7 @@ def test_everything_that_is_wrong_in_the_bucket_is_named_with_exit_code_5(desk: 
     running = aws.status(desk.state / "aws")
     assert running is not None
     client, bucket = running.operator_client("s3", region=CATALOGUE.aws.region), CATALOGUE.bucket_name("dev")
+    time.sleep(1.1)  # S3 tells times in seconds
     flipped = bytearray((folder / "train/01.png").read_bytes())
     flipped[100] ^= 1
     client.put_object(Bucket=bucket, Key=f"{PREFIX}train/01.png", Body=bytes(flipped))
