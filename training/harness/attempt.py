@@ -72,6 +72,12 @@ def run_job(
     if isinstance(job, str):
         job = job_of(job)
     values = load_config(config, job.config)
+    if results.resolve().is_relative_to(data.resolve()):
+        raise UsageError(
+            f"the results {results} lie inside the data {data}",
+            why="what a run writes would be taken for data by the next one",
+            remedy="give a folder of its own with --results",
+        )
     with Watch(gauges_of(results), values.model_dump(mode="json"), hooks.say) as watch:
         read = job.read_data(data, values, results / "cache" / job.name)
         for warning in read.warnings:

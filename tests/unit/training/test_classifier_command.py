@@ -76,6 +76,16 @@ def test_a_training_ends_with_a_result_a_record_and_a_model(
     assert "\r" not in err
 
 
+def test_results_inside_the_data_are_refused_and_nothing_is_written(
+    arguments: list[str], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(data.rglob("*"))
+    code, out, err = run([*arguments[:-1], str(data / "results")], capsys)
+    assert (code, out) == (2, "")
+    assert "inside the data" in err
+    assert sorted(data.rglob("*")) == before
+
+
 def test_the_same_command_after_it_finished_does_nothing_and_says_so(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
