@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from training.eeg.montage import CHANNELS
 from training.eeg.recording_file import SYNTHETIC
 from training.eeg.waveforms import draw_person, heart, record
 from trimtab.errors import TrimtabError, UsageError
-from trimtab.storage.durable import make_directory, raise_write_error, sole_writer, sync_directory
+from trimtab.storage.durable import new_directory
 
 _GENERATOR: Final = 1
 """Counts the changes of what is generated, here or in `training.eeg.waveforms`."""
@@ -82,22 +81,9 @@ def lay_out(directory: Path, size: Size, say: Callable[[str], None] = lambda _: 
             why=f"its {_NOTE} is missing or says otherwise, or a file has another size",
             remedy="give another --out, or move it away; nothing there was touched",
         )
-    make_directory(directory.parent)
-    temporary = directory.with_name(f".{directory.name}.part")
-    with sole_writer(directory.parent):
-        try:
-            shutil.rmtree(temporary, ignore_errors=True)  # what a killed one left; no other writes here now
-            temporary.mkdir()
-            files = {path: (temporary / path).stat().st_size for path in _write(temporary, size, say)}
-            (temporary / _NOTE).write_text(json.dumps({**_described(size), "files": files}, indent=1))
-            temporary.rename(directory)
-            sync_directory(directory.parent)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise_write_error(error, f"{directory} was not written")
-        except KeyboardInterrupt:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+    with new_directory(directory) as made:
+        files = {path: (made / path).stat().st_size for path in _write(made, size, say)}
+        (made / _NOTE).write_text(json.dumps({**_described(size), "files": files}, indent=1))
     return True
 
 

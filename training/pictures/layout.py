@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 from trimtab.errors import UsageError
-from trimtab.storage.durable import make_directory, raise_write_error, sole_writer, sync_directory
+from trimtab.storage.durable import new_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,17 +26,8 @@ def lay_out(directory: Path, files: dict[str, bytes]) -> bool:
             why=f"{len(there ^ set(files))} of its files are missing or more, or some differ",
             remedy="give another --out, or move it away; nothing there was touched",
         )
-    make_directory(directory.parent)
-    temporary = directory.with_name(f".{directory.name}.part")
-    with sole_writer(directory.parent):
-        try:
-            shutil.rmtree(temporary, ignore_errors=True)  # what a killed one left; no other writes here now
-            for path, content in files.items():
-                (temporary / path).parent.mkdir(parents=True, exist_ok=True)
-                (temporary / path).write_bytes(content)
-            temporary.rename(directory)
-            sync_directory(directory.parent)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise_write_error(error, f"{directory} was not written")
+    with new_directory(directory) as made:
+        for path, content in files.items():
+            (made / path).parent.mkdir(parents=True, exist_ok=True)
+            (made / path).write_bytes(content)
     return True

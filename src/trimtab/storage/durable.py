@@ -9,6 +9,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import shutil
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
@@ -110,3 +111,26 @@ def sole_writer(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def new_directory(directory: Path) -> Iterator[Path]:
+    """Give an empty directory to fill, which takes its name when the block ends well; otherwise nothing is there.
+
+    Raises BudgetError when the disk is full, UsageError when another process writes beside it.
+    """
+    make_directory(directory.parent)
+    temporary = directory.with_name(f".{directory.name}.part")
+    with sole_writer(directory.parent):
+        shutil.rmtree(temporary, ignore_errors=True)  # what a killed one left; no other writes here now
+        try:
+            temporary.mkdir()
+            yield temporary
+            temporary.rename(directory)
+            sync_directory(directory.parent)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise_write_error(error, f"{directory} was not written")
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
