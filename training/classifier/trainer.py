@@ -20,6 +20,7 @@ from training.classifier.evaluation import Evaluation, as_input, evaluate
 from training.classifier.network import network_of
 from training.harness.arithmetic import Arithmetic
 from training.harness.learner import Ending, Milestone
+from training.harness.schedule import warmed_cosine
 from training.pictures.charts import Panel, confusion_svg, curves_svg
 from trimtab.errors import HealthError
 
@@ -150,12 +151,10 @@ class Trainer:
         return Milestone(line=line, metrics=chosen)
 
     def learning_rate(self, step: int) -> float:
-        """Return the rate of a step, counted from 0: up in a line while warming, then down in a cosine to 0."""
+        """Return the rate of a step, counted from 0."""
         how = self._config.optimisation
-        if step < how.warmup_steps:
-            return how.learning_rate * (step + 1) / how.warmup_steps
-        rest = max(1, how.epochs * self.batches - how.warmup_steps)
-        return how.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - how.warmup_steps) / rest)))
+        steps = how.epochs * self.batches
+        return warmed_cosine(step, peak=how.learning_rate, warmup_steps=how.warmup_steps, steps=steps)
 
     def state(self) -> dict[str, Any]:
         """Return all that the next step depends on, in tensors and plain values: `weights_only` loading takes it."""
