@@ -158,8 +158,8 @@ class Keeper:
         self._copy()
 
     def _copy(self) -> None:
-        """Begin to copy, unless that is under way: then the next save's copying has it, too."""
-        if self._backup is None or self._copying.is_busy:
+        """Begin to copy, unless that is under way (then the next save's copying has it, too) or was given up."""
+        if self._backup is None or self._copying.is_busy or self._is_abandoned():
             return
         try:
             self._copying.check()

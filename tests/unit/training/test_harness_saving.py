@@ -25,7 +25,8 @@ from trimtab.storage.runs import RunRecord, read_run
 
 
 def run(tiny: TinyRun, results: Path, **hooks: Any) -> Result:
-    return run_job(tiny.job(), config=tiny.config(), data=results, results=results, run_id="r1", hooks=Hooks(**hooks))
+    data = tiny.folder / "data"
+    return run_job(tiny.job(), config=tiny.config(), data=data, results=results, run_id="r1", hooks=Hooks(**hooks))
 
 
 def record_of(results: Path) -> RunRecord:
@@ -151,6 +152,35 @@ def test_an_interrupt_waits_for_the_save_that_is_under_way(tmp_path: Path) -> No
     assert (result.outcome, result.stopped_by) == ("interrupted", "signal")
     assert list(states(tmp_path / "results")) == [2, 3]
     assert record_of(tmp_path / "results").attempts[-1].last_step == 3
+
+
+def test_an_interrupt_gives_up_the_copy_that_is_under_way_and_still_saves(tmp_path: Path) -> None:
+    copying, interrupted, saving_last = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(MountedPrefix):
+        """A bucket that takes nothing before the last save."""
+
+        def put(self, name: str, content: BinaryIO, **others: Any) -> None:
+            copying.set()
+            assert saving_last.wait(30)
+            super().put(name, content, **others)
+
+    def before_step(step: int) -> None:
+        if step == 2:  # saved, and being copied
+            assert copying.wait(30)
+            interrupted.set()
+
+    def commit() -> None:
+        if interrupted.is_set() and not saving_last.is_set():
+            saving_last.set()
+            (thread,) = [thread for thread in threading.enumerate() if thread.name == "backup"]
+            thread.join(30)  # it finds that it was given up before this save is done
+
+    tiny = TinyRun(folder=tmp_path, before_step=before_step)
+    results = tmp_path / "results"
+    result = run(tiny, results, commit=commit, stop=interrupted.is_set, backup=Slow(tmp_path / "bucket"))
+    assert (result.outcome, result.stopped_by) == ("interrupted", "signal")
+    assert [record_of(results).outcome, max(states(results))] == ["interrupted", 3]
 
 
 def test_a_save_that_would_not_fit_in_an_interrupt_is_warned_of_once(tmp_path: Path) -> None:
