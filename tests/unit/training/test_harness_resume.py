@@ -40,7 +40,12 @@ def attempt(run: TinyRun, results: Path, *, stop_at: int | None = None, kill_at:
 
     try:
         return run_job(
-            run.job(), config=run.config(), data=run.folder, results=results, run_id="r1", hooks=Hooks(stop=stop)
+            run.job(),
+            config=run.config(),
+            data=run.folder / "data",
+            results=results,
+            run_id="r1",
+            hooks=Hooks(stop=stop),
         )
     except KilledError:
         return None
@@ -158,7 +163,9 @@ def test_an_attempt_whose_time_or_money_runs_out_saves_in_time_and_the_next_goes
     def next_attempt() -> Result:
         limits = (Limit(name=name, left_s=Clock(9.5), margin_s=2.0),)
         hooks = Hooks(limits=limits)
-        return run_job(run.job(), config=run.config(), data=tmp_path, results=results, run_id="r1", hooks=hooks)
+        return run_job(
+            run.job(), config=run.config(), data=tmp_path / "data", results=results, run_id="r1", hooks=hooks
+        )
 
     while (result := next_attempt()).outcome == "interrupted":
         assert result.stopped_by == name
@@ -174,7 +181,9 @@ def test_an_attempt_makes_a_step_however_little_time_it_has_but_none_when_the_mo
 
     def steps_within(left_s: float, results: Path) -> int:
         hooks = Hooks(limits=(Limit(name="time", left_s=lambda: left_s, margin_s=60.0),))
-        result = run_job(run.job(), config=run.config(), data=tmp_path, results=results, run_id="r1", hooks=hooks)
+        result = run_job(
+            run.job(), config=run.config(), data=tmp_path / "data", results=results, run_id="r1", hooks=hooks
+        )
         assert result.stopped_by == "time"
         return result.record.attempts[-1].last_step
 
@@ -190,7 +199,9 @@ def test_a_run_whose_volume_is_gone_goes_on_from_its_copy_in_the_bucket(tmp_path
     def with_copy(results: Path, steps: int | None = None) -> Result:
         limits = (Limit(name="time", left_s=lambda: 100.0 if next(counter) < (steps or 1000) else 20.0, margin_s=50.0),)
         hooks = Hooks(backup=bucket, limits=limits, say=said.append)
-        return run_job(run.job(), config=run.config(), data=tmp_path, results=results, run_id="r1", hooks=hooks)
+        return run_job(
+            run.job(), config=run.config(), data=tmp_path / "data", results=results, run_id="r1", hooks=hooks
+        )
 
     first = with_copy(tmp_path / "volume", steps=7)
     assert (first.outcome, first.record.attempts[-1].last_step) == ("interrupted", 7)

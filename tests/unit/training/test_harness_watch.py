@@ -79,7 +79,7 @@ def test_every_attempt_is_in_the_record_and_in_the_chart(tmp_path: Path) -> None
     for steps in (3, 100):
         left = iter(range(steps))
         hooks = Hooks(stop=lambda left=left: next(left, None) is None)  # type: ignore[misc]  # a default binds it
-        run_job(tiny.job(), config=tiny.config(), data=tmp_path, results=tmp_path, run_id="r1", hooks=hooks)
+        run_job(tiny.job(), config=tiny.config(), data=tmp_path / "data", results=tmp_path, run_id="r1", hooks=hooks)
     (path,) = tmp_path.glob("checkpoints/tiny/*/r1/watch.json")
     attempts = json.loads(path.read_bytes())["attempts"]
     assert len(attempts) == 2
