@@ -313,10 +313,10 @@ def test_an_interrupt_reaches_every_step_that_runs_and_each_tidies_up(
 
     def busy(name: str, *, interrupts: bool) -> Callable[[Any], None]:
         def do(_say: object) -> None:
-            both.wait()
-            if interrupts:
-                os.kill(os.getpid(), signal.SIGINT)
-            try:
+            try:  # before the other may interrupt
+                both.wait()
+                if interrupts:
+                    os.kill(os.getpid(), signal.SIGINT)
                 for _ in range(500):
                     time.sleep(0.02)
             finally:
