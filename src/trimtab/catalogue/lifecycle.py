@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from trimtab.catalogue.model import Catalogue
+from trimtab.catalogue.model import Catalogue
 
 Problem = tuple[tuple[str, ...], str]
 

@@ -14,7 +14,8 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from trimtab.catalogue.model import Catalogue, cross_problems
+from trimtab.catalogue.model import Catalogue
+from trimtab.catalogue.rules import cross_problems
 from trimtab.errors import UsageError
 
 _MAX_BYTES: Final = 1024 * 1024
