@@ -14,7 +14,7 @@ from training.classifier.__main__ import main as classify
 from training.classifier.digits import digit_files
 from training.dit.__main__ import main as learn_to_draw
 from training.dit.gallery import main as gallery
-from training.pictures.layout import lay_out
+from training.harness.layout import lay_out
 
 
 @pytest.fixture(scope="module")

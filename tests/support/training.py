@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from training.classifier.digits import digit_files
-from training.pictures.layout import lay_out
+from training.harness.layout import lay_out
 from trimtab.storage.checkpoints import published
 from trimtab.storage.runs import RunRecord, list_runs
 

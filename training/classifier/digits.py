@@ -9,14 +9,12 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from PIL import Image
 
-from training.pictures.layout import lay_out
-from trimtab.errors import TrimtabError
+from training.harness.layout import lay_out, run_layout
 
 _SEED: Final = 20260401
 _TEST_PART, _VAL_PART = 0.2, 0.1
@@ -46,16 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.classifier.digits", description="Lay out scikit-learn's digits."
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to lay the pictures out")
-    options = parser.parse_args(arguments)
-    try:
+
+    def lay(options: argparse.Namespace) -> tuple[str, bool]:
         files = digit_files()
-        written = lay_out(options.out, files)
-    except TrimtabError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    sys.stderr.write(f"{len(files)} pictures {'written to' if written else 'were already in'} {options.out}\n")
-    return 0
+        return f"{len(files)} pictures", lay_out(options.out, files)
+
+    return run_layout(parser, arguments, lay)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from training.pictures.layout import lay_out
-from trimtab.errors import ProgramError, ToolMissingError, TrimtabError, UsageError
+from training.harness.layout import lay_out, run_layout
+from trimtab.errors import ProgramError, ToolMissingError, UsageError
 
 PACKAGE: Final = "dataset-fashion-mnist"
 INSTALLED: Final = Path("/usr/share/datasets/fashion-mnist")
@@ -108,21 +108,17 @@ def _run(argv: tuple[str, ...], folder: Path, remedy: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.classifier.fashion", description="Lay out Fashion-MNIST.")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to lay the pictures out")
     parser.add_argument(
         "--source", type=Path, metavar="DIR", help="its four files; else Debian's package is looked for"
     )
-    options = parser.parse_args(arguments)
-    try:
+
+    def lay(options: argparse.Namespace) -> tuple[str, bool]:
         with tempfile.TemporaryDirectory() as folder:
             source = options.source or (INSTALLED if INSTALLED.is_dir() else fetch(Path(folder)))
             files = fashion_files(source)
-        written = lay_out(options.out, files)
-    except TrimtabError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    sys.stderr.write(f"{len(files)} pictures {'written to' if written else 'were already in'} {options.out}\n")
-    return 0
+        return f"{len(files)} pictures", lay_out(options.out, files)
+
+    return run_layout(parser, arguments, lay)
 
 
 if __name__ == "__main__":

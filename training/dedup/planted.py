@@ -20,8 +20,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, ImageOps
 
-from training.pictures.layout import lay_out
-from trimtab.errors import TrimtabError
+from training.harness.layout import lay_out, run_layout
 
 TRUTH: Final = "planted.json"
 KINDS: Final = ("exact", "resized", "recompressed", "cropped", "flipped")
@@ -136,17 +135,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.dedup.planted", description="Lay out real pictures with planted copies."
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to lay the pictures out")
-    options = parser.parse_args(arguments)
-    try:
+
+    def lay(options: argparse.Namespace) -> tuple[str, bool]:
         planted = plant(tiles(photographs()))
-        written = lay_out(options.out, {**planted.files, TRUTH: planted.truth()})
-    except TrimtabError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    where = f"{'written to' if written else 'were already in'} {options.out}"
-    sys.stderr.write(f"{len(planted.files)} pictures, {len(planted.copies)} of them copies, {where}\n")
-    return 0
+        what = f"{len(planted.files)} pictures, {len(planted.copies)} of them copies,"
+        return what, lay_out(options.out, {**planted.files, TRUTH: planted.truth()})
+
+    return run_layout(parser, arguments, lay)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from training.eeg.annotations import Span, csv_bi_bytes, csv_bytes
 from training.eeg.montage import CHANNELS
 from training.eeg.recording_file import SYNTHETIC
 from training.eeg.waveforms import draw_person, heart, record
-from trimtab.errors import TrimtabError, UsageError
+from training.harness.layout import run_layout
+from trimtab.errors import UsageError
 from trimtab.storage.durable import new_directory
 
 _GENERATOR: Final = 1
@@ -191,27 +192,20 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m training.eeg.synthetic",
         description="Lay out synthetic EEG with seizures in the tree of the TUH EEG Seizure Corpus.",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to lay the corpus out")
     parser.add_argument("--patients", type=int, default=16, metavar="N", help="default: 16")
     parser.add_argument("--hours", type=float, default=1.5, metavar="H", help="of all patients together; default: 1.5")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="default: 1")
-    options = parser.parse_args(arguments)
-    try:
+
+    def lay(options: argparse.Namespace) -> tuple[str, bool]:
         size = Size(patients=options.patients, hours=options.hours, seed=options.seed)
         written = lay_out(options.out, size, _say)
-    except TrimtabError as error:
-        _say(str(error))
-        return error.exit_code
-    except KeyboardInterrupt:
-        _say("interrupted; nothing was written")
-        return 130
-    count = size.patients * size.recordings
-    _say(f"{count} synthetic recordings {'written to' if written else 'were already in'} {options.out}")
-    return 0
+        return f"{size.patients * size.recordings} synthetic recordings", written
+
+    return run_layout(parser, arguments, lay)
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 if __name__ == "__main__":
