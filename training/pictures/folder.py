@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.pictures.ahead import read_ahead
 from training.pictures.decoding import Cause, RefusedPictureError, decoded, shown
 from training.pictures.tree import bad_data, open_tree
 from trimtab.errors import BudgetError
@@ -81,7 +83,11 @@ class ImageFolder:
 
 def read_image_folder(directory: Path, how: Pictures) -> ImageFolder:
     """Read every picture. Raises UsageError naming what is missing, empty, unreadable or broken."""
-    tree = open_tree(directory)
+    return read_tree(open_tree(directory), directory, how)
+
+
+def read_tree(tree: Tree, directory: Path, how: Pictures) -> ImageFolder:
+    """Read every picture of a tree; errors name its files below `directory`. Raises as `read_image_folder` does."""
     found = {split: tree.classes(split) for split in SPLITS}
     classes = tuple(sorted(found["train"]))
     if len(classes) < 2:
@@ -124,21 +130,18 @@ class _Reading:
         paths = [(path, label) for label, name in enumerate(sorted(found)) for path in found[name]]
         pictures = np.empty((len(paths), self._how.channels, self._how.side, self._how.side), np.uint8)
         labels: list[int] = []
-        for path, label in paths:
-            try:
-                content = self._tree.content(path)
-                pictures[len(labels)] = decoded(content, self._how)
-            except RefusedPictureError as error:
-                self._refuse(path, error)
-                continue
-            self.entries.append(
-                FileEntry(
-                    path=path,
-                    size_bytes=len(content),
-                    sha256=hashlib.sha256(content).hexdigest(),
+        with closing(read_ahead(self._tree.content, [path for path, _ in paths])) as contents:
+            for (path, label), read in zip(paths, contents, strict=True):
+                try:
+                    content = read.result()
+                    pictures[len(labels)] = decoded(content, self._how)
+                except RefusedPictureError as error:
+                    self._refuse(path, error)
+                    continue
+                self.entries.append(
+                    FileEntry(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
                 )
-            )
-            labels.append(label)
+                labels.append(label)
         for label in set(range(len(found))).difference(labels):
             name = sorted(found)[label]
             causes = {str(item.cause) for item in self.left_out if item.path.startswith(f"{split}/{name}/")}
