@@ -50,7 +50,8 @@ class Command:
     """One program to start.
 
     `house` marks a program of this repository: its exit codes 2 to 7 already mean what ours mean, so they are kept.
-    `hint` says what to do when it fails. `timeout_s` is wall time; None waits for ever.
+    `hint` says what to do when it fails. `timeout_s` is wall time; None waits for ever. `grace_s` is what it has to
+    tidy up in when it is interrupted.
     """
 
     argv: tuple[str, ...]
@@ -58,6 +59,7 @@ class Command:
     cwd: Path | None = None
     stdin: bytes | None = field(default=None, repr=False)
     timeout_s: float | None = None
+    grace_s: float = _GRACE_S
     hint: str = "Run the command by hand to see all of its output."
     house: bool = False
 
@@ -90,10 +92,6 @@ class Runner(Protocol):
 class ProcessRunner:
     """Runs a Command for real."""
 
-    def __init__(self, *, grace_s: float = _GRACE_S) -> None:
-        """`grace_s` is what a program that is interrupted has to tidy up in."""
-        self._grace_s = grace_s
-
     def run(self, command: Command, *, on_line: Callable[[str], None] | None = None) -> Completed:
         """Run to the end; call `on_line` for each line on standard error as it comes.
 
@@ -109,7 +107,7 @@ class ProcessRunner:
             try:
                 stdout = _converse(process, command, lines, started_s)
             except BaseException:
-                _end_group(process, self._grace_s)
+                _end_group(process, lines, command.grace_s)
                 raise
         wall_s = time.monotonic() - started_s
         text = stdout.decode(errors="replace")
@@ -205,29 +203,41 @@ def _converse(process: subprocess.Popen[bytes], command: Command, lines: _Lines,
         # beside the reading: a program that waits to be read does not read
         threading.Thread(target=_send, args=(process.stdin, command.stdin), daemon=True).start()
     stdout = bytearray()
-    with selectors.DefaultSelector() as selector:
-        for pipe in filter(None, (process.stdout, process.stderr)):
-            selector.register(pipe, selectors.EVENT_READ)
-        while selector.get_map():
-            has_ended = process.poll() is not None
-            ready = selector.select(0 if has_ended else _POLL_S)
-            if has_ended and not ready:
-                break
-            _require_time(command, lines, started_s)
-            for key, _ in ready:
-                chunk = os.read(key.fd, _CHUNK_BYTES)
-                if not chunk:
-                    selector.unregister(key.fileobj)
-                if key.fileobj is process.stderr:
-                    lines.feed(chunk)
-                elif len(stdout) < _MAX_STDOUT_BYTES:
-                    stdout += chunk
+
+    def take(chunk: bytes) -> None:
+        if len(stdout) < _MAX_STDOUT_BYTES:
+            stdout.extend(chunk)
+
+    def goes_on() -> bool:
+        _require_time(command, lines, started_s)
+        return True
+
+    _read(process, take, lines, goes_on)
     lines.feed(b"")
     while process.poll() is None:  # it closed its outputs and went on
         _require_time(command, lines, started_s)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_POLL_S)
     return bytes(stdout)
+
+
+def _read(
+    process: subprocess.Popen[bytes], take: Callable[[bytes], None], lines: _Lines, goes_on: Callable[[], bool]
+) -> None:
+    """Read both outputs until the program has ended, as long as `goes_on` says so."""
+    with selectors.DefaultSelector() as selector:
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map():
+            has_ended = process.poll() is not None
+            ready = selector.select(0 if has_ended else _POLL_S)
+            if (has_ended and not ready) or not goes_on():
+                break
+            for key, _ in ready:
+                chunk = os.read(key.fd, _CHUNK_BYTES)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                (lines.feed if key.fileobj is process.stderr else take)(chunk)
 
 
 def _send(pipe: IO[bytes], content: bytes) -> None:
@@ -263,15 +273,18 @@ def _signal_name(number: int) -> str:
         return str(number)
 
 
-def _end_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
+def _end_group(process: subprocess.Popen[bytes], lines: _Lines, grace_s: float) -> None:
     """End the child and whatever it started: SIGINT first, and after a grace SIGKILL for what is left of them.
 
-    What a shell starts in the background is deaf to SIGINT, and may outlive its leader.
+    What it still says is told: how far it came, and where it saved; and a pipe that nobody reads would hold it up. What
+    a shell starts in the background is deaf to SIGINT, and may outlive its leader.
     """
+    until_s = time.monotonic() + grace_s
     try:
         _signal_group(process, signal.SIGINT)
+        _read(process, lambda _: None, lines, lambda: time.monotonic() < until_s)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=grace_s)
+            process.wait(timeout=max(0.0, until_s - time.monotonic()))
     finally:
         _signal_group(process, signal.SIGKILL)
         process.wait()

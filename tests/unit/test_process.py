@@ -241,7 +241,7 @@ def test_a_child_left_behind_with_our_pipes_does_not_hold_us_up(tmp_path: Path) 
 )
 def test_over_time_ends_the_whole_group(script: str, tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match="did not end"):
-        ProcessRunner(grace_s=0.5).run(shell(script, cwd=tmp_path, timeout_s=0.5))
+        run(shell(script, cwd=tmp_path, timeout_s=0.5, grace_s=0.5))
     assert wait_until_ended(int((tmp_path / "pid").read_text()))
 
 
@@ -268,6 +268,15 @@ def test_an_error_in_the_callers_own_code_ends_the_program_too(tmp_path: Path) -
     with pytest.raises(RuntimeError, match="the caller's own"):
         ProcessRunner().run(shell("echo $$ > pid; echo go >&2; exec sleep 60", cwd=tmp_path), on_line=fail)
     assert wait_until_ended(int((tmp_path / "pid").read_text()))
+
+
+def test_what_an_interrupted_program_still_says_is_told_and_holds_it_up_by_no_length(tmp_path: Path) -> None:
+    script = "trap 'yes saved | head -c 300000 >&2; touch tidied; exit' INT; echo go >&2; while :; do sleep 0.05; done"
+    lines: list[str] = []
+    with pytest.raises(ProgramError, match="did not end"):
+        ProcessRunner().run(shell(script, cwd=tmp_path, timeout_s=0.5), on_line=lines.append)
+    assert lines == ["go", *["saved"] * 50_000]
+    assert (tmp_path / "tidied").exists()
 
 
 def test_a_program_gets_the_chance_to_tidy_up_before_it_is_ended(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 APP: Final = "deploy/modal/app.py"
 # The client writes all that it shows to standard output; a step's progress is what a program says on the other one.
 TOLD: Final = "import os, runpy; os.dup2(2, 1); runpy.run_module('modal', run_name='__main__', alter_sys=True)"
+NOTED: Final = "TRIMTAB_LAUNCH_IS_NOTED"
+"""Set for the app where its caller prices the launch and writes it down; else the app does."""
 _LIMIT_S: Final = 120.0
 _LOOPBACK: Final = "http://127.0.0.1:"
 _WHICH_MODAL: Final = "check for which Modal the client is set up: MODAL_SERVER_URL, `modal token info`"
@@ -45,7 +47,8 @@ class ModalClient:
         """Run the app detached and return what it says of the call: `app_id` and `call_id`. Raises ProgramError."""
         argv = (sys.executable, "-m", "modal", "run", "--detach", str(self.project.root / APP), *words)
         hint = "mend that, then give the same command again: nothing was left running"
-        command = Command(argv=argv, env=self.env, cwd=self.project.root, hint=hint, house=True)
+        env = {**self.env, NOTED: "1"}
+        command = Command(argv=argv, env=env, cwd=self.project.root, hint=hint, house=True)
         stdout = self.runner.run(command, on_line=say).stdout
         call = called(stdout)
         if call is None:
@@ -95,8 +98,8 @@ class ModalClient:
         hint = "the table that is there stays in use; a workspace's manager may see its rates"
         done = self.runner.run(Command(argv=argv, env=self.env, timeout_s=_LIMIT_S, hint=hint))
         try:
-            found = json.loads(done.stdout)
-        except ValueError as error:
+            found = dict(json.loads(done.stdout))
+        except (ValueError, TypeError) as error:
             raise ProgramError("`modal billing rates` told no rates", why=str(error), remedy=hint) from error
         return {str(key): str(value) for key, value in found.items()}
 

@@ -16,8 +16,10 @@ from trimtab.executor import Say
 from trimtab.images.engine import connect_or_none
 from trimtab.process import Command, Runner
 from trimtab.project import Project
-from trimtab.steps.modal_client import APP, TOLD, plane_settings
+from trimtab.steps.modal_client import APP, NOTED, TOLD, plane_settings
 
+SAVING_S: Final = 30.0
+"""What an attempt has to save in when it is interrupted, here as on Modal."""
 _SHOWN_CHARACTERS: Final = 160
 
 
@@ -57,9 +59,11 @@ def train_on_modal(
             "TRIMTAB_CATALOGUE": str(project.catalogue_path.absolute()),
             "TRIMTAB_STATE": str(project.state),
             "COLUMNS": str(_SHOWN_CHARACTERS),
+            NOTED: "1",  # it costs nothing here, and its step's line in the ledger says what it took
         },
         cwd=project.root,
         hint=f"{goes_on}; `modal app logs` has all that was said",
+        grace_s=SAVING_S,
     )
     runner.run(command, on_line=lambda line: say(line[:_SHOWN_CHARACTERS]) if line.strip() else None)
     record = read_run(results, run_id)

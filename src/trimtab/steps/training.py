@@ -20,7 +20,7 @@ from trimtab.images.build import inputs_digest
 from trimtab.plan import Cost, Step
 from trimtab.process import Command, Runner
 from trimtab.project import Project, current_commit
-from trimtab.steps.modal_training import modal_run_words, train_on_modal, why_not_here
+from trimtab.steps.modal_training import SAVING_S, modal_run_words, train_on_modal, why_not_here
 from trimtab.storage.bucket import BucketAccess, manifest_or_none
 from trimtab.storage.objects import Place, explained
 from trimtab.units import MIB
@@ -158,7 +158,8 @@ class TrainingHandler:
         if commit := current_commit(self._project.root):
             argv += ("--commit", commit)
         hint = "run the same command again: it goes on from the last complete checkpoint"
-        self._runner.run(Command(argv=argv, cwd=self._project.root, hint=hint, house=True), on_line=say)
+        command = Command(argv=argv, cwd=self._project.root, hint=hint, house=True, grace_s=SAVING_S)
+        self._runner.run(command, on_line=say)
 
     def _place(self, prefix: str, role: str = "the operator") -> Place:
         return Place(bucket=self._bucket.name, prefix=prefix, role=role)
