@@ -6,9 +6,8 @@ of an epoch is a function of seed and epoch, and what validates and draws grids 
 
 from __future__ import annotations
 
-import io
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,10 +16,11 @@ from training.dit.averaging import average, kept_part
 from training.dit.drawing import draw, network_of
 from training.dit.flow import draw_times, flow_loss
 from training.dit.grids import picture_grid
+from training.dit.network import DiffusionTransformer
 from training.harness.arithmetic import Arithmetic
+from training.harness.descent import GradientLearner, weights_file
 from training.harness.learner import Ending, Milestone
 from training.pictures.charts import Panel, curves_svg
-from trimtab.errors import HealthError
 
 if TYPE_CHECKING:
     from training.dit.config import Config
@@ -29,24 +29,22 @@ if TYPE_CHECKING:
 _EVALUATION_BATCH = 256
 
 
-class Trainer:
+class Trainer(GradientLearner[DiffusionTransformer]):
     """The network, its averaged copy (what is measured, drawn with and kept), and where the training stands."""
+
+    carried = ("step", "loss_sum", "loss_steps", "epochs")
+    modules = ("network", "averaged", "optimiser")
 
     def __init__(self, config: Config, data: ImageFolder) -> None:
         """Start from step 0, or from a state with `load`. Sets torch's threads, its algorithms and its random state."""
         how = config.optimisation
-        self._arithmetic = Arithmetic(threads=config.threads, seed=config.seed, precision=how.precision)
+        arithmetic = Arithmetic(threads=config.threads, seed=config.seed, precision=how.precision)
+        super().__init__(network_of(config, classes=len(data.classes)), arithmetic, how)
         self._config, self._data = config, data
-        self.network = network_of(config, classes=len(data.classes)).to(self._arithmetic.device)
-        self.averaged = network_of(config, classes=len(data.classes)).to(self._arithmetic.device)
+        self.averaged = network_of(config, classes=len(data.classes)).to(arithmetic.device)
         self.averaged.load_state_dict(self.network.state_dict())
         self.averaged.requires_grad_(requires_grad=False)
-        self._optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay
-        )
-        self.step = 0
-        self._loss_sum, self._loss_steps = 0.0, 0  # since the last milestone
-        self.epochs: list[dict[str, float]] = []
+        self.loss_steps = 0  # since the last milestone
 
     @property
     def done(self) -> bool:
@@ -65,24 +63,18 @@ class Trainer:
         dropped = torch.rand(len(labels)) < self._config.optimisation.label_dropout
         times, noise = draw_times(len(labels)), torch.randn(pictures.shape)
         loss = self._loss(self.network, pictures, labels.where(~dropped, self.network.no_class), times, noise)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise self._not_a_number(value)
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.learning_rate(self.step)
-        self._optimiser.zero_grad(set_to_none=True)
+        value = self._number(loss.item())
+        self._begin_step()
         self._arithmetic.backward(loss)
-        self._arithmetic.step(self._optimiser)
+        self._arithmetic.step(self.optimiser)
         self.step += 1
         average(self.averaged, self.network, kept_part(self.step, self._config.optimisation.ema_decay))
-        self._loss_sum, self._loss_steps = self._loss_sum + value, self._loss_steps + 1
+        self.loss_sum, self.loss_steps = self.loss_sum + value, self.loss_steps + 1
         return self._milestone() if self.step % self._config.sampling.every_steps == 0 or self.done else None
 
     def finish(self) -> Ending:
         """Measure the averaged weights on the test split, draw with them, and hand both over."""
         test = self.loss_on(self._data.test)
-        weights = io.BytesIO()
-        torch.save({name: value.cpu() for name, value in self.averaged.state_dict().items()}, weights)
         final = {
             "test_loss": test,
             "val_loss": self.epochs[-1]["val_loss"],
@@ -91,7 +83,7 @@ class Trainer:
             "left_out": self._data.left_out_counts,
         }
         files = {
-            "model.pt": weights.getvalue(),
+            "model.pt": weights_file(self.averaged.state_dict()),
             "samples.png": self._grid(),
             "curves.svg": curves_svg(self.epochs, (Panel(title="loss", names=("train_loss", "val_loss")),)),
         }
@@ -115,28 +107,6 @@ class Trainer:
         how = self._config.optimisation
         return how.learning_rate * min(1.0, (step + 1) / max(1, how.warmup_steps))
 
-    def state(self) -> dict[str, Any]:
-        """Return all that the next step depends on, in tensors and plain values: `weights_only` loading takes it."""
-        return {
-            **self._arithmetic.state(),
-            "step": self.step,
-            "loss_sum": self._loss_sum,
-            "loss_steps": self._loss_steps,
-            "epochs": self.epochs,
-            "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-        }
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Take a state over. The data and the configuration must be those that it was made with."""
-        self._arithmetic.load(state)
-        self.network.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self.step, self.epochs = state["step"], state["epochs"]
-        self._loss_sum, self._loss_steps = state["loss_sum"], state["loss_steps"]
-
     def _loss(self, network: torch.nn.Module, pictures: Tensor, labels: Tensor, times: Tensor, noise: Tensor) -> Tensor:
         """Return the loss of a batch whose draws were made on the processor, on the device and in its precision."""
 
@@ -157,27 +127,19 @@ class Trainer:
         return _as_input(split.pictures[chosen]), split.labels[chosen]
 
     def _milestone(self) -> Milestone:
-        measured = {"train_loss": self._loss_sum / self._loss_steps, "val_loss": self.loss_on(self._data.val)}
-        if not math.isfinite(measured["val_loss"]):
-            raise self._not_a_number(measured["val_loss"])
-        self._loss_sum, self._loss_steps = 0.0, 0
+        val_loss = self._number(self.loss_on(self._data.val))
+        measured = {"train_loss": self.loss_sum / self.loss_steps, "val_loss": val_loss}
+        self.loss_sum, self.loss_steps = 0.0, 0
         self.epochs.append({"epoch": len(self.epochs) + 1, "step": self.step, **measured})
-        line = f"step {self.step}  loss {measured['train_loss']:.4f}  val loss {measured['val_loss']:.4f}"
+        line = f"step {self.step}  loss {measured['train_loss']:.4f}  val loss {val_loss:.4f}"
         files = {f"samples/step-{self.step:09d}.png": self._grid()}
-        return Milestone(line=line, metrics={"val_loss": measured["val_loss"]}, files=files)
+        return Milestone(line=line, metrics={"val_loss": val_loss}, files=files)
 
     def _grid(self) -> bytes:
         """Draw a row of pictures for each class, from the same noise each time: grids of two steps can be compared."""
         columns = self._config.sampling.per_class
         labels = torch.arange(len(self._data.classes)).repeat_interleave(columns)
         return picture_grid(draw(self.averaged, labels, config=self._config, seed=self._config.seed), columns=columns)
-
-    def _not_a_number(self, value: float) -> HealthError:
-        return HealthError(
-            f"the loss is {value} at step {self.step + 1}",
-            why=f"the velocities overflowed; the learning rate was {self.learning_rate(max(0, self.step - 1)):.3g}",
-            remedy="lower optimisation.learning_rate or raise optimisation.warmup_steps; that is a new run",
-        )
 
 
 def _as_input(pictures: Tensor) -> Tensor:

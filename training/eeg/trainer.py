@@ -6,7 +6,6 @@ draw comes from a state that the checkpoint carries: on a CPU going on is exact 
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -28,8 +27,8 @@ from training.eeg.scan import cuda_kernel
 from training.eeg.scoring import average_precision
 from training.eeg.windows import list_windows
 from training.harness.arithmetic import Arithmetic
+from training.harness.descent import EpochLearner, weights_file
 from training.harness.learner import Ending, Milestone
-from training.harness.schedule import warmed_cosine
 from trimtab.errors import HealthError, UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from training.eeg.inference import Prediction
 
 
-class Trainer:
+class Trainer(EpochLearner[Detector]):
     """A detector being trained (training.harness.learner.Learner): an epoch is a milestone."""
 
     def __init__(self, config: Config, corpus: Corpus) -> None:
@@ -52,7 +51,7 @@ class Trainer:
         """
         how = config.optimisation
         self._config, self._corpus = config, corpus
-        self._arithmetic = Arithmetic(threads=config.threads, seed=config.seed, precision=how.precision)
+        arithmetic = Arithmetic(threads=config.threads, seed=config.seed, precision=how.precision)
         self._windows = list_windows(corpus, config.windows)
         self._train = self._windows.of("train")
         for split in ("dev", "eval"):
@@ -66,24 +65,11 @@ class Trainer:
         labelled = shuffled(count, seed=config.seed) if config.sampling.shuffled_labels else np.arange(count)
         self._labelled = self._train[labelled]  # whose label each training window has: its own, but in the control
         self.sampler = BalancedSampler(self._windows.kind[self._labelled], config.sampling, seed=config.seed)
-        self.network = Detector(config.network, channels=len(CHANNELS), rate_hz=corpus.rate_hz)
-        self.network.to(self._arithmetic.device)
-        self._optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay
-        )
-        self.batches = math.ceil(self.sampler.taken.total / how.batch_size)
-        self.step = self.epoch = self.batch = 0  # finished steps, finished epochs, finished batches of this epoch
-        self._loss_sum = 0.0  # over the windows of this epoch so far
-        self.epochs: list[dict[str, float]] = []
-        self.best: dict[str, Any] | None = None  # epoch, average_precision, loss and the weights
+        network = Detector(config.network, channels=len(CHANNELS), rate_hz=corpus.rate_hz)
+        super().__init__(network, arithmetic, how, items=self.sampler.taken.total)
         self._ordered: tuple[int, NDArray[np.int64]] | None = None
         self._loader = Loader(corpus, samples=self._windows.samples, workers=config.loader.workers)
         self._stream: Iterator[NDArray[np.float32]] | None = None  # the rest of this epoch's batches
-
-    @property
-    def done(self) -> bool:
-        """Say whether every epoch is over."""
-        return self.epoch == self._config.optimisation.epochs
 
     @property
     def scope(self) -> str:
@@ -95,33 +81,24 @@ class Trainer:
             f"states scanned by {'mamba-ssm' if self._arithmetic.device.type == 'cuda' and cuda_kernel() else 'torch'}"
         )
 
-    def advance(self) -> Milestone | None:
-        """Learn from the next batch. Raises HealthError, with the cause, when the loss is not a number."""
-        self._train_step()
-        return self._end_epoch() if self.batch == self.batches else None
-
     def finish(self) -> Ending:
         """Measure the best weights on patients that neither training nor the choice of weights has seen."""
-        if self.best is None:
-            raise AssertionError("a training that is done has had an epoch")
-        self.network.load_state_dict(self.best["weights"])
+        best = self._take_best()
         dev = self._predict("dev")
         found = measure(self._corpus, self._predict("eval"), self._config, split="eval")
-        weights = io.BytesIO()
-        torch.save(self.best["weights"], weights)
         upper = best_threshold(sweep(self._corpus, dev, self._config.detection))
         final = {
             **found.summary,
             "tuned_on_dev": found.at(upper),
-            "best_epoch": self.best["epoch"],
-            "val_average_precision": self.best["average_precision"],
+            "best_epoch": best["epoch"],
+            "val_average_precision": best["average_precision"],
             "steps": self.step,
             "windows": asdict(self.sampler.taken),
         }
-        return Ending(line=found.line, final=final, files={"model.pt": weights.getvalue(), **found.files("evaluation")})
+        files = {"model.pt": weights_file(best["weights"]), **found.files("evaluation")}
+        return Ending(line=found.line, final=final, files=files)
 
-    def _train_step(self) -> None:
-        how = self._config.optimisation
+    def _learn(self) -> tuple[float, int]:
         chosen = self._chosen(self.batch)
         signals, labels = self._signals(), self._labels(chosen)
         self.network.train()
@@ -130,79 +107,40 @@ class Trainer:
                 augmented(torch.from_numpy(signals), self._config.augmentation).to(self._arithmetic.device)
             )
         loss = functional.binary_cross_entropy_with_logits(scores.float(), labels.to(self._arithmetic.device))
-        value = loss.item()
-        if not math.isfinite(value):
-            raise self._not_a_number(value, signals, chosen)
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.learning_rate(self.step)
-        self._optimiser.zero_grad(set_to_none=True)
+        if not math.isfinite(loss.item()):
+            self._check_signals(signals, chosen, loss.item())
+        value = self._number(loss.item())
+        self._begin_step()
         self._arithmetic.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), how.gradient_norm)
-        self._arithmetic.step(self._optimiser)
-        self._loss_sum += value * len(chosen)
-        self.step += 1
-        self.batch += 1
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._config.optimisation.gradient_norm)
+        self._arithmetic.step(self.optimiser)
+        return value, len(chosen)
 
     def _end_epoch(self) -> Milestone:
-        """Validate on every window of dev as it is, note the epoch, and remember the best weights so far."""
         predictions = self._predict("dev")
         probabilities, truth = seconds_measured(self._corpus, predictions)
         scores = score_predictions(self._corpus, predictions, self._config.detection)
         clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)
         loss = float(-np.where(truth > 0, np.log(clipped), np.log1p(-clipped)).mean(dtype=np.float64))
-        if not math.isfinite(loss):
-            raise self._not_a_number(loss)
         measured = {
-            "train_loss": self._loss_sum / self.sampler.taken.total,
-            "val_loss": loss,
+            "val_loss": self._number(loss),
             "val_average_precision": average_precision(probabilities, truth),
             "val_event_f1": scores.event.f1 or 0.0,
             "val_false_alarms_per_day": scores.event.false_per_day,
-            "learning_rate": self.learning_rate(self.step - 1),
         }
-        self.epoch, self.batch, self._loss_sum, self._stream = self.epoch + 1, 0, 0.0, None
-        self.epochs.append({"epoch": self.epoch, "step": self.step, **measured})
+        line = self._note_epoch(measured)
+        self._stream = None
         precision = measured["val_average_precision"]
         if self.best is None or (precision, -loss) > (self.best["average_precision"], -self.best["loss"]):
-            weights = {name: value.cpu().clone() for name, value in self.network.state_dict().items()}
-            self.best = {"epoch": self.epoch, "average_precision": precision, "loss": loss, "weights": weights}
-        line = (
-            f"epoch {self.epoch}/{self._config.optimisation.epochs}  step {self.step}"
-            f"  loss {measured['train_loss']:.4f}  val loss {measured['val_loss']:.4f}"
-            f"  average precision {precision:.3f}  event F1 {measured['val_event_f1']:.3f}"
-            f" at {measured['val_false_alarms_per_day']:.1f} false alarms in 24 h"
-        )
-        metrics = {name: value for name, value in measured.items() if name.startswith("val_")}
-        return Milestone(line=line, metrics=metrics)
-
-    def learning_rate(self, step: int) -> float:
-        """Return the rate of a step, counted from 0."""
-        how = self._config.optimisation
-        steps = how.epochs * self.batches
-        return warmed_cosine(step, peak=how.learning_rate, warmup_steps=how.warmup_steps, steps=steps)
-
-    def state(self) -> dict[str, Any]:
-        """Return all that the next step depends on, in tensors and plain values: `weights_only` loading takes it."""
-        return {
-            **self._arithmetic.state(),
-            "step": self.step,
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "loss_sum": self._loss_sum,
-            "epochs": self.epochs,
-            "best": self.best,
-            "network": self.network.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-        }
+            self._remember_best(average_precision=precision, loss=loss)
+        line += f"  average precision {precision:.3f}  event F1 {measured['val_event_f1']:.3f}"
+        line += f" at {measured['val_false_alarms_per_day']:.1f} false alarms in 24 h"
+        return Milestone(line=line, metrics=measured)
 
     def load(self, state: dict[str, Any]) -> None:
         """Take a state over. The data and the configuration must be those that it was made with."""
-        self.network.load_state_dict(state["network"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self.step, self.epoch, self.batch = state["step"], state["epoch"], state["batch"]
-        self._loss_sum, self.epochs, self.best = state["loss_sum"], state["epochs"], state["best"]
+        super().load(state)
         self._stream = None
-        self._arithmetic.load(state)
 
     def _chosen(self, batch: int) -> NDArray[np.int64]:
         """Return a batch of this epoch, counted from 0: places among the training windows."""
@@ -235,25 +173,13 @@ class Trainer:
     def _predict(self, split: str) -> tuple[Prediction, ...]:
         return predict(self.network, self._corpus, self._corpus.of_split(split), self._config, self._arithmetic)
 
-    def _not_a_number(
-        self, value: float, signals: NDArray[np.float32] | None = None, chosen: NDArray[np.int64] | None = None
-    ) -> HealthError:
-        """Return the error with its cause: the signal that was no number, or the weights that overflowed."""
-        rate = self.learning_rate(max(0, self.step - 1))
-        where = f"the loss is {value} at step {self.step + 1} (epoch {self.epoch + 1})"
-        if signals is not None and chosen is not None:
-            odd = np.flatnonzero(~np.isfinite(signals).all(axis=(1, 2)))
-            if len(odd):
-                recording = self._corpus.recordings[self._windows.recording[self._train[chosen[odd[0]]]]]
-                return HealthError(
-                    where,
-                    why=f"the cached signal of {recording.path} holds what is no number",
-                    remedy="remove the cache and populate it again; the same command goes on from the last checkpoint",
-                )
-        wrong = [name for name, tensor in self.network.named_parameters() if not torch.isfinite(tensor).all()]
-        cause = f"the weights of {wrong[0]} overflowed before it" if wrong else "the scores overflowed"
-        return HealthError(
-            where,
-            why=f"{cause}; the learning rate was {rate:.3g}",
-            remedy="lower optimisation.learning_rate or raise optimisation.warmup_steps; that is a new run",
-        )
+    def _check_signals(self, signals: NDArray[np.float32], chosen: NDArray[np.int64], loss: float) -> None:
+        """Raise HealthError naming the recording where it was the signals of a batch that were no numbers."""
+        odd = np.flatnonzero(~np.isfinite(signals).all(axis=(1, 2)))
+        if len(odd):
+            recording = self._corpus.recordings[self._windows.recording[self._train[chosen[odd[0]]]]]
+            raise HealthError(
+                f"the loss is {loss} at step {self.step + 1}",
+                why=f"the cached signal of {recording.path} holds what is no number",
+                remedy="remove the cache and populate it again; the same command goes on from the last checkpoint",
+            )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.support.learners import advance, assert_goes_on_to_the_same_bit, through_a_file
 from tests.support.training import same, small_config, small_folder
 from training.classifier.augmentation import augment
 from training.classifier.config import Augmentation, Config
@@ -30,37 +30,11 @@ def data(tmp_path_factory: pytest.TempPathFactory, config: Config) -> ImageFolde
     return read_image_folder(small_folder(tmp_path_factory.mktemp("data") / "digits"), config.pictures)
 
 
-def advance(trainer: Trainer, steps: int) -> None:
-    """Take steps; an epoch's end belongs to its last one."""
-    for _ in range(steps):
-        trainer.advance()
-
-
-def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
-    stream = io.BytesIO()
-    torch.save(state, stream)
-    stream.seek(0)
-    loaded: dict[str, Any] = torch.load(stream, weights_only=True)
-    return loaded
-
-
 @pytest.mark.parametrize("steps", [0, 1, 5, 8, 9, 16, 23])
 def test_going_on_from_a_state_is_the_same_to_the_bit_as_never_stopping(
     config: Config, data: ImageFolder, steps: int
 ) -> None:
-    whole = Trainer(config, data)
-    advance(whole, 24)
-    expected = through_a_file(whole.state())
-
-    first = Trainer(config, data)
-    advance(first, steps)
-    state = through_a_file(first.state())
-    advance(first, 3)  # what happens after the state was taken is not in it
-    torch.manual_seed(123)
-    second = Trainer(config, data)
-    second.load(state)
-    advance(second, 24 - steps)
-    assert same(through_a_file(second.state()), expected)
+    assert_goes_on_to_the_same_bit(lambda: Trainer(config, data), stop_at=steps, steps=24)
 
 
 def test_a_state_is_not_changed_by_the_steps_after_it(config: Config, data: ImageFolder) -> None:
@@ -145,14 +119,7 @@ def test_every_kind_of_network_and_precision_goes_on_to_the_same_bits(
         tmp_path / "config.yaml", network={"kind": kind}, optimisation={"precision": precision, "pieces": pieces}
     )
     config = load_config(path, Config)
-    whole = Trainer(config, data)
-    advance(whole, 5)
-    state = through_a_file(whole.state())
-    advance(whole, 5)
-    second = Trainer(config, data)
-    second.load(state)
-    advance(second, 5)
-    assert same(through_a_file(second.state()), through_a_file(whole.state()))
+    whole = assert_goes_on_to_the_same_bit(lambda: Trainer(config, data), stop_at=5, steps=10)
     assert {value.dtype for value in whole.network.parameters()} == {torch.float32}
 
 

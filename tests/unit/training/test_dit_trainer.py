@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
 from PIL import Image
 
+from tests.support.learners import advance, assert_goes_on_to_the_same_bit, through_a_file
 from tests.support.training import SMALL_DIT, same, small_config, small_folder
 from training.dit.config import Config
 from training.dit.drawing import draw
 from training.dit.grids import as_bytes, picture_grid
 from training.dit.trainer import Trainer
 from training.harness.config import load_config
-from training.harness.learner import Milestone
 from training.pictures.folder import ImageFolder, read_image_folder
 from trimtab.errors import HealthError, UsageError
 
@@ -32,37 +31,11 @@ def data(tmp_path_factory: pytest.TempPathFactory, config: Config) -> ImageFolde
     return read_image_folder(small_folder(tmp_path_factory.mktemp("data") / "digits"), config.pictures)
 
 
-def advance(trainer: Trainer, steps: int) -> list[Milestone]:
-    reached = [trainer.advance() for _ in range(steps)]
-    return [milestone for milestone in reached if milestone]
-
-
-def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
-    stream = io.BytesIO()
-    torch.save(state, stream)
-    stream.seek(0)
-    loaded: dict[str, Any] = torch.load(stream, weights_only=True)
-    return loaded
-
-
 @pytest.mark.parametrize("steps", [0, 1, 7, 8, 9, 17])
 def test_going_on_from_a_state_is_the_same_to_the_bit_as_never_stopping(
     config: Config, data: ImageFolder, steps: int
 ) -> None:
-    whole = Trainer(config, data)
-    milestones = advance(whole, 18)
-    expected = through_a_file(whole.state())
-
-    first = Trainer(config, data)
-    advance(first, steps)
-    state = through_a_file(first.state())
-    advance(first, 3)  # what happens after the state was taken is not in it
-    torch.manual_seed(123)
-    second = Trainer(config, data)
-    second.load(state)
-    after = advance(second, 18 - steps)
-    assert same(through_a_file(second.state()), expected)
-    assert [dict(item.files) for item in after] == [dict(item.files) for item in milestones[-len(after) :] if after]
+    assert_goes_on_to_the_same_bit(lambda: Trainer(config, data), stop_at=steps, steps=18)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -72,14 +45,7 @@ def test_mixed_precision_goes_on_to_the_same_bits_and_keeps_the_weights_whole(
     config = load_config(
         small_config(tmp_path / "config.yaml", SMALL_DIT, optimisation={"precision": precision}), Config
     )
-    whole = Trainer(config, data)
-    advance(whole, 4)
-    state = through_a_file(whole.state())
-    advance(whole, 5)
-    second = Trainer(config, data)
-    second.load(state)
-    advance(second, 5)
-    assert same(through_a_file(second.state()), through_a_file(whole.state()))
+    whole = assert_goes_on_to_the_same_bit(lambda: Trainer(config, data), stop_at=4, steps=9)
     assert {value.dtype for value in whole.network.parameters()} == {torch.float32}
 
 
