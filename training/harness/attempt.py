@@ -115,8 +115,12 @@ def run_job(
 
 
 def _here_or_copied(fresh: RunRecord, results: Path, hooks: Hooks) -> RunRecord:
-    """Bring the run back where nothing of it is here: then its directory is the one of its first attempt."""
-    if hooks.backup is None or published(results / fresh.run_directory):
+    """Bring the run back where it is not here: then its directory is the one of its first attempt.
+
+    Checkpoints without a record are what a restore leaves that was killed: it writes the record last.
+    """
+    is_here = published(results / fresh.run_directory) and read_run(results, fresh.run_id)
+    if hooks.backup is None or is_here:
         return fresh
     copied = restore(hooks.backup, results, fresh.run_id, notice=hooks.say)
     return fresh if copied is None else fresh.model_copy(update={"run_directory": copied.run_directory})

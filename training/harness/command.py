@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 
 
 class _Stop:
-    """Remembers the first SIGINT or SIGTERM; a second one ends the process at once, as without us."""
+    """Remembers the first SIGINT or SIGTERM; a second one ends the process at once, as without us.
+
+    Until it is asked for the first time nobody would hear it (data is read, a run is brought back): then it interrupts.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._is_asked = False
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -41,17 +45,24 @@ class _Stop:
     def _note(self, number: int, _frame: object) -> None:
         self.signal = number
         signal.signal(number, signal.SIG_DFL)
+        if not self._is_asked:
+            raise KeyboardInterrupt
 
     def __call__(self) -> bool:
+        self._is_asked = True
         return self.signal is not None
 
 
 def run_command(job: str, arguments: list[str] | None = None, *, learns_from: str) -> int:
     """Run the command line and return its exit code: 0 done, 130 or 143 interrupted, else the error's."""
     options = _parser(job, learns_from).parse_args(arguments)
+    stop = _Stop()
     try:
-        with _Stop() as stop:
+        with stop:
             result = _train(job, options, stop)
+    except KeyboardInterrupt:
+        _say("interrupted before its first step; the same command begins again")
+        return 128 + (stop.signal or signal.SIGINT)
     except TrimtabError as error:
         _say(str(error))
         return error.exit_code

@@ -7,6 +7,7 @@ The checkpoint is the truth; the record follows it and is mended by the next att
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -199,7 +200,8 @@ class Keeper:
 
 
 def _metrics(row: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if name not in ("epoch", "step")}
+    """Return what was measured; a number that is none is left out, as checkpoints do: it is nobody's best."""
+    return {name: value for name, value in row.items() if name not in ("epoch", "step") and math.isfinite(value)}
 
 
 def backup_of(

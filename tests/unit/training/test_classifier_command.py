@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -240,6 +241,24 @@ def test_signals_are_given_back_afterwards(arguments: list[str], capsys: pytest.
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     run(arguments, capsys)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_interrupts_while_it_still_reads_is_heard_at_once(
+    tmp_path: Path, root: Path, arguments: list[str], number: signal.Signals, expected: int
+) -> None:
+    os.mkfifo(tmp_path / "slow.yaml")  # whoever reads it waits for a writer: here, for ever
+    argv = (sys.executable, "-m", "training.classifier", *arguments, "--config", str(tmp_path / "slow.yaml"))
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}"}
+    with (
+        subprocess.Popen(argv, cwd=root, env=environment, stderr=subprocess.PIPE) as process,
+        (tmp_path / "slow.yaml").open("w"),  # it opens once it is being read
+    ):
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == expected
+    assert said.decode() == "interrupted before its first step; the same command begins again\n"
+    assert not (tmp_path / "results").exists()
 
 
 def test_the_payload_imports_no_cloud_client(root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,9 +14,10 @@ from typing import Any, BinaryIO
 import pytest
 import torch
 
-from tests.support.tiny_job import BATCHES, TinyRun
+from tests.support.tiny_job import BATCHES, Tiny, TinyRun
 from tests.support.training import same
 from training.harness.attempt import Hooks, Result, run_job
+from training.harness.learner import Milestone
 from training.harness.limits import Limit
 from training.harness.snapshots import snapshot
 from trimtab.errors import ProgramError
@@ -105,6 +107,22 @@ def test_learning_goes_on_while_a_checkpoint_is_written_and_what_is_written_is_w
     beside, alone = states(tmp_path / "beside"), states(tmp_path / "alone")
     assert list(beside) == list(alone) == [2, 4, 5, 6, 8, 10, 12, 14, 15]
     assert all(same(beside[step], alone[step]) for step in alone)
+
+
+def test_a_metric_that_is_no_number_is_left_out_of_the_record_and_the_training_goes_on(tmp_path: Path) -> None:
+    class Odd(Tiny):
+        def advance(self) -> Milestone | None:
+            milestone = super().advance()
+            if milestone is None:
+                return None
+            self.epochs[-1]["precision"] = math.nan
+            return replace(milestone, metrics={**milestone.metrics, "precision": math.nan})
+
+    tiny = TinyRun(folder=tmp_path, epochs=2)
+    job = replace(tiny.job(), learner=lambda config, _: Odd(config, before_step=tiny.before_step))
+    result = run_job(job, config=tiny.config(), data=tmp_path / "data", results=tmp_path / "results", hooks=Hooks())
+    assert result.outcome == "finished"
+    assert [set(epoch.metrics) for epoch in result.record.epochs] == [{"loss"}, {"loss"}]
 
 
 def failing(at: int) -> Callable[[], None]:
