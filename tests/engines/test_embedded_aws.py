@@ -200,6 +200,6 @@ def test_what_keeps_it_from_starting_is_said(tmp_path: Path) -> None:
     (tmp_path / "operator.json").mkdir()  # so that its keys cannot be written
     with pytest.raises(ProgramError) as failed:
         aws.ensure_running(tmp_path)
-    assert "IsADirectoryError" in failed.value.why
+    assert "operator.json was not written" in failed.value.why
     assert "server.log" in failed.value.remedy
     assert aws.status(tmp_path) is None

@@ -7,29 +7,22 @@ not speak TLS, keeps objects in memory, and forgets everything when it stops.
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
-import json
-import os
-import signal
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from trimtab.emulation import web_identity
+from trimtab.emulation.background import BackgroundServer, read_document
 from trimtab.emulation.clients import create_client
 from trimtab.emulation.web_identity import Claims
 from trimtab.errors import ProgramError, ToolMissingError
-from trimtab.process import Command, ProcessRunner, Secret
+from trimtab.process import Secret
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_START_TIMEOUT_S: Final = 60.0
 _STOP_GRACE_S: Final = 5.0
 
 
@@ -125,32 +118,17 @@ def ensure_running(state_dir: Path) -> EmbeddedAws:
             why="it is moto's server, which comes with the extra `embedded`",
             remedy="run ./deploy.sh, which makes the environment whole, or: pip install 'trimtab[embedded]'",
         )
-    state_dir.mkdir(parents=True, exist_ok=True)
-    with _locked(state_dir / "start.lock"):
-        running = status(state_dir)
-        if running is None:
-            argv = (sys.executable, "-m", "trimtab.emulation.aws_server", str(state_dir.absolute()))
-            hint = f"{state_dir / 'server.log'} has all of it"
-            ProcessRunner().run(Command(argv=argv, timeout_s=_START_TIMEOUT_S, hint=hint))
-            running = status(state_dir)
-    if running is None:
-        raise ProgramError(
-            "the embedded AWS ended as soon as it had started",
-            why=f"nothing holds {state_dir / 'server.lock'} any more",
-            remedy=f"read {state_dir / 'server.log'}",
-        )
-    return running
+    return _server(state_dir).ensure(lambda: status(state_dir))
 
 
 def status(state_dir: Path) -> EmbeddedAws | None:
-    """Return the server of a state folder, or None when none runs."""
-    if not _is_held(state_dir / "server.lock"):
+    """Return the server of a state folder, or None when none runs. Raises ProgramError when its files are damaged."""
+    server = _server(state_dir).record()
+    if server is None:
         return None
-    try:
-        server = json.loads((state_dir / "server.json").read_text())
-        operator = json.loads((state_dir / "operator.json").read_text())
-    except FileNotFoundError:
-        return None  # it holds its lock, but is not ready
+    operator = read_document(state_dir / "operator.json", remedy=f"end process {server['pid']}, and start it anew")
+    if operator is None:
+        return None
     return EmbeddedAws(
         state_dir=state_dir,
         port=server["port"],
@@ -163,42 +141,14 @@ def status(state_dir: Path) -> EmbeddedAws | None:
 
 def stop(state_dir: Path) -> bool:
     """Stop the server of a state folder, and it alone; return whether one ran. What it held is gone."""
-    running = status(state_dir)
-    if running is None:
-        return False
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        # The lock is held, so the process that wrote this id still lives and the id is still its own.
-        if _is_held(state_dir / "server.lock"):
-            os.kill(running.pid, number)
-        deadline = time.monotonic() + _STOP_GRACE_S
-        while _is_held(state_dir / "server.lock"):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.02)
-    for name in ("server.json", "operator.json"):
-        (state_dir / name).unlink(missing_ok=True)
-    return True
+    return _server(state_dir).stop(forget=("operator.json",))
 
 
-def _is_held(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _server(state_dir: Path) -> BackgroundServer:
+    return BackgroundServer(
+        title="the embedded AWS",
+        name="server",
+        module="trimtab.emulation.aws_server",
+        state_dir=state_dir,
+        stop_grace_s=_STOP_GRACE_S,
+    )

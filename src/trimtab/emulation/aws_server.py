@@ -1,9 +1,8 @@
 """The background program of the embedded AWS: moto's S3, IAM and STS on 127.0.0.1, with IAM enforced from the start.
 
-Started by `trimtab.emulation.aws` as `python -m trimtab.emulation.aws_server STATE_DIR`. It holds STATE_DIR/server.lock
-for as long as it lives, which is the proof that it lives: a reused process id proves nothing. Writes STATE_DIR only:
-server.json (process, port, generation), operator.json (mode 0600: the operator's keys and the key that signs identity
-tokens) and server.log. Ends itself when STATE_DIR is removed.
+Started by `trimtab.emulation.aws` as `python -m trimtab.emulation.aws_server STATE_DIR`; its life is `background.py`'s.
+Writes STATE_DIR only: server.json (process, port, generation), operator.json (mode 0600: the operator's keys and the
+key that signs identity tokens) and server.log. Ends itself when STATE_DIR is removed.
 
 In front of moto stands a door of our own. It refuses what moto would let through or fail at: its own control
 addresses (which can switch enforcement off), requests without a signature, and tokens that the role does not trust.
@@ -11,7 +10,6 @@ addresses (which can switch enforcement off), requests without a signature, and 
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
@@ -20,11 +18,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
+from trimtab.emulation.background import WATCH_S, HeldLock, go_on_in_background, write_document
 from trimtab.emulation.clients import ACCOUNT, create_client
 from trimtab.emulation.web_identity import ASSUME_ACTION, IdentityRefusedError, read, trust_refusal
 from trimtab.process import Secret
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
 _REGION: Final = "us-east-1"  # IAM and STS are global; the region is only part of the signature
 _MAX_FORM_BYTES: Final = 64 * 1024
-_LOCK_WAIT_S: Final = 5.0
-_WATCH_S: Final = 2.0
+_CONDITIONS: Final = {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"}
 _OPERATOR_POLICY: Final = {
     "Version": "2012-10-17",
     "Statement": [{"Sid": "Everything", "Effect": "Allow", "Action": "*", "Resource": "*"}],
@@ -49,76 +48,26 @@ _OPERATOR_POLICY: Final = {
 def main(state_dir: Path) -> int:
     """Start the server as a daemon; return when it answers (0), or with its log on standard error (4)."""
     state_dir = state_dir.absolute()
-    log = state_dir / "server.log"
-    reader, writer = os.pipe()
-    if os.fork() == 0:
-        os.close(reader)
-        _detach(log)
-        _serve(state_dir, writer)
-        return 0
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        if pipe.read() == b"ready":
-            return 0
-    sys.stderr.write("".join(log.read_text(errors="replace").splitlines(keepends=True)[-20:]))
-    return 4
+    return go_on_in_background(
+        lambda ready: _serve(state_dir, ready), log=state_dir / "server.log", without=("AWS_", "MOTO_")
+    )
 
 
-def _detach(log: Path) -> None:
-    os.setsid()
-    os.chdir("/")
-    for name in [name for name in os.environ if name.startswith(("AWS_", "MOTO_"))]:
-        del os.environ[name]  # a person's profile or settings would change, or break, what moto answers
-    null = os.open(os.devnull, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    for source, target in ((null, 0), (output, 1), (output, 2)):
-        os.dup2(source, target)
-
-
-def _serve(state_dir: Path, ready: int) -> None:
-    lock = _take_lock(state_dir / "server.lock")
+def _serve(state_dir: Path, ready: Callable[[], None]) -> None:
+    lock = HeldLock(state_dir / "server.lock")
     operator = {"signing_key": secrets.token_hex(32)}
     front = _Front(operator)
     server = _make_server(front)
     threading.Thread(target=server.serve_forever, name="serve", daemon=True).start()
     operator.update(_create_operator(server.server_port))
     front.open(server.server_port)
-    _write(state_dir / "operator.json", operator)
+    write_document(state_dir / "operator.json", operator)
     record = {"pid": os.getpid(), "port": server.server_port, "generation": secrets.token_hex(8)}
-    _write(state_dir / "server.json", {**record, "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
-    os.write(ready, b"ready")
-    os.close(ready)
-    while _is_ours(state_dir / "server.lock", lock):  # once the state is gone, nobody can find this server again
-        time.sleep(_WATCH_S)
-
-
-def _take_lock(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + _LOCK_WAIT_S  # whoever asks for our status holds the lock for an instant
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return descriptor
-
-
-def _is_ours(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(document, file)
-    temporary.replace(path)
+    started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    write_document(state_dir / "server.json", {**record, "started_at": started_at})
+    ready()
+    while lock.is_ours():
+        time.sleep(WATCH_S)
 
 
 def _make_server(front: _Front) -> BaseWSGIServer:
@@ -162,6 +111,7 @@ class _Front:
     def __init__(self, operator: dict[str, str]) -> None:
         self._operator = operator
         self._iam: Any = None
+        self._conditional = threading.Lock()
 
     def open(self, port: int) -> None:
         """Look up roles and providers as the operator; called once, before anybody knows the port."""
@@ -172,7 +122,9 @@ class _Front:
         if self._iam is None or "HTTP_AUTHORIZATION" in environ:
             if environ["PATH_INFO"].startswith("/moto-api"):
                 return _refuse(start, "403 Forbidden", "AccessDenied", "moto's control addresses are closed here")
-            return self.moto(environ, start)
+            is_conditional = environ["REQUEST_METHOD"] in ("PUT", "DELETE") and environ.keys() & _CONDITIONS
+            with self._conditional if is_conditional else nullcontext():  # S3 looks and writes in one step, moto in two
+                return self.moto(environ, start)
         form = _form(environ)
         if form.get("Action") != ASSUME_ACTION.removeprefix("sts:"):
             reason = "the request is not signed (the embedded AWS knows neither anonymous nor presigned requests)"
