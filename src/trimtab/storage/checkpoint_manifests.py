@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 from trimtab.errors import ProgramError, UsageError
 from trimtab.storage.manifests import FileEntry, parse_entries
+from trimtab.storage.retention import Retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
-
-    from trimtab.storage.retention import Retention
 
 MANIFEST: Final = "MANIFEST.json"
 MARKER: Final = "CHECKPOINTS.json"
@@ -70,6 +69,24 @@ def damage_of(checkpoint: Checkpoint, open_file: Callable[[str], AbstractContext
 
 class DamageError(ProgramError):
     """What was read is not what was saved."""
+
+
+class UnsoundError(ProgramError):
+    """A checkpoint does not read back as its manifest says."""
+
+
+def require_sound(
+    checkpoint: Checkpoint | None, damage: Callable[[Checkpoint], str | None], where: object
+) -> Checkpoint:
+    """Return a checkpoint that reads back as its manifest says; None had no sound one. Raises UnsoundError."""
+    wrong = "its manifest is missing or damaged" if checkpoint is None else damage(checkpoint)
+    if checkpoint is None or wrong:
+        raise UnsoundError(
+            f"{where} does not read back as it was written",
+            why=wrong or "",
+            remedy="look at that disk or bucket, then give the same command again; those before it are untouched",
+        )
+    return checkpoint
 
 
 class Writable(Protocol):
@@ -176,8 +193,6 @@ def check_marker(marker: bytes, run_id: str, where: object) -> None:
 
 def retention_of(checkpoints: Sequence[Checkpoint]) -> Retention:
     """Return the policy that the writer of the newest kept to. Raises UsageError when there is none to tell."""
-    from trimtab.storage.retention import Retention
-
     newest = max(checkpoints, key=lambda item: item.step, default=None)
     try:
         return Retention(**(newest.policy if newest else {}))

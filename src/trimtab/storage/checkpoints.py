@@ -32,15 +32,24 @@ from trimtab.storage.checkpoint_manifests import (
     Checkpoint,
     DamageError,
     HashingSink,
+    UnsoundError,
     check_marker,
     decode_manifest,
     encode_manifest,
     marker_of,
     name_of,
     pour,
+    require_sound,
     retention_of,
 )
-from trimtab.storage.durable import make_directory, raise_write_error, sole_writer, sync_directory, write_whole
+from trimtab.storage.durable import (
+    filled_directory,
+    make_directory,
+    sole_writer,
+    sync_directory,
+    write_errors,
+    write_whole,
+)
 from trimtab.storage.published import Source, pin, published, read_checkpoint, unpin, unreadable
 
 if TYPE_CHECKING:
@@ -151,30 +160,16 @@ class CheckpointStore:
                 remedy="go on from it, or give another step",
             )
         temporary = self.directory / f".saving-{name}-{secrets.token_hex(8)}"
-        try:
-            temporary.mkdir()
-            manifest = fill(temporary)
-            _write_file(temporary, MANIFEST, lambda stream: stream.write(manifest))
-            sync_directory(temporary)
-            temporary.rename(final)
-            sync_directory(self.directory)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise_write_error(error, f"{final} was not written; the checkpoints before it are untouched")
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+        refused = f"{final} was not written; the checkpoints before it are untouched"
+        with filled_directory(temporary, final, refused) as directory:
+            manifest = fill(directory)
+            _write_file(directory, MANIFEST, lambda stream: stream.write(manifest))
         self.commit_written(final)
-        checkpoint = decode_manifest(manifest, final, pinned=False)
-        damage = "its manifest is not sound" if checkpoint is None else self._damage(checkpoint)
-        if checkpoint is None or damage:
-            self._set_aside(final, damage or "")
-            raise ProgramError(
-                f"{final} does not read back as it was written",
-                why=damage or "",
-                remedy="look at that disk (`dmesg`); the checkpoints before it are untouched, nothing was removed",
-            )
-        return checkpoint
+        try:
+            return require_sound(decode_manifest(manifest, final, pinned=False), self._damage, final)
+        except UnsoundError as error:
+            self._set_aside(final, error.why)
+            raise
 
     def prune(self) -> tuple[Checkpoint, ...]:
         """Remove what the policy lets go; return it, oldest first. What stays was verified when it was saved."""
@@ -194,11 +189,10 @@ class CheckpointStore:
         for path in sorted(self.directory.iterdir(), key=lambda item: (len(item.name), item.name), reverse=True):
             if not PUBLISHED.fullmatch(path.name):
                 continue
-            checkpoint = read_checkpoint(path)
-            damage = "its manifest is missing or damaged" if checkpoint is None else self._damage(checkpoint)
-            if checkpoint is not None and damage is None:
-                return checkpoint
-            self._set_aside(path, damage or "")
+            try:
+                return require_sound(read_checkpoint(path), self._damage, path)
+            except UnsoundError as error:
+                self._set_aside(path, error.why)
         return None
 
     def open_file(self, checkpoint: Checkpoint, name: str) -> AbstractContextManager[BinaryIO]:
@@ -232,33 +226,38 @@ class CheckpointStore:
         aside = path.with_name(f"{path.name}.broken")
         if aside.exists():
             aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.broken")
-        path.rename(aside)
-        sync_directory(self.directory)
+        with write_errors(f"{path}, which is damaged ({damage}), was not set aside"):
+            path.rename(aside)
+            sync_directory(self.directory)
         self.notice(f"set aside {aside}: {damage}")
 
     def _remove(self, checkpoints: Sequence[Checkpoint]) -> None:
         for checkpoint in checkpoints:
             # Renamed first: a reader sees a whole checkpoint or none, and a killed removal is debris, not a half.
             doomed = self.directory / f".removing-{checkpoint.path.name}-{secrets.token_hex(8)}"
-            checkpoint.path.rename(doomed)
-            shutil.rmtree(doomed)
+            with write_errors(f"{checkpoint.path}, which nothing keeps, was not removed"):
+                checkpoint.path.rename(doomed)
+                shutil.rmtree(doomed)
         if checkpoints:
             sync_directory(self.directory)
 
     def _remove_debris(self) -> None:
-        for path in self.directory.iterdir():
-            if _DEBRIS.fullmatch(path.name) and not path.is_symlink():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
+        with write_errors(f"what a killed save left in {self.directory} was not removed"):
+            for path in self.directory.iterdir():
+                if _DEBRIS.fullmatch(path.name) and not path.is_symlink():
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
 
 
 def _claim(directory: Path, run_id: str) -> None:
     """Mark an empty directory as this run's, or check that its mark says so."""
     marker = directory / MARKER
     if not marker.exists():
-        if foreign := [path.name for path in sorted(directory.iterdir()) if not _DEBRIS.fullmatch(path.name)]:
+        with write_errors(f"{directory} was not listed; nothing was changed"):
+            there = sorted(path.name for path in directory.iterdir())
+        if foreign := [name for name in there if not _DEBRIS.fullmatch(name)]:
             raise UsageError(
                 f"{directory} is not a directory of checkpoints",
                 why=f"it has no {MARKER}, but it has {', '.join(foreign[:3])}",

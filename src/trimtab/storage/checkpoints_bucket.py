@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from trimtab.errors import ProgramError, UsageError
+from trimtab.errors import UsageError
 from trimtab.storage.checkpoint_manifests import (
     MANIFEST,
     MARKER,
@@ -27,13 +27,16 @@ from trimtab.storage.checkpoint_manifests import (
     PUBLISHED,
     Checkpoint,
     HashingSink,
+    UnsoundError,
     check_marker,
     damage_of,
     decode_manifest,
     encode_manifest,
     marker_of,
     name_of,
+    require_sound,
 )
+from trimtab.storage.durable import write_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -93,15 +96,17 @@ class BucketCheckpoints:
         """Write, publish and verify one checkpoint, then remove what the policy lets go.
 
         `files` maps each file's name to what writes it into a stream. On any failure the checkpoints before stay as
-        they are. Raises ProgramError when writing fails, UsageError when the step is already there.
+        they are. Raises BudgetError when the temporary folder is full, ProgramError when writing fails, UsageError when
+        the step is already there.
         """
         with ExitStack() as spools:
             written: dict[str, tuple[FileEntry, BinaryIO]] = {}
             for name, write in files.items():
                 spool = cast("BinaryIO", spools.enter_context(tempfile.SpooledTemporaryFile(_SPOOL_BYTES)))
                 hashing = HashingSink(spool)
-                write(hashing)  # type: ignore[arg-type]  # write and flush are what serialisers use
-                spool.seek(0)
+                with write_errors(f"{self}{name_of(step)} was not written; {tempfile.gettempdir()} refused its {name}"):
+                    write(hashing)  # type: ignore[arg-type]  # write and flush are what serialisers use
+                    spool.seek(0)
                 written[name] = (hashing.entry(name), spool)
             entries = [entry for entry, _ in written.values()]
             manifest = encode_manifest(step, datetime.now(UTC), metrics, entries, self.retention)
@@ -141,11 +146,10 @@ class BucketCheckpoints:
         for name in sorted(_directories(names), key=lambda item: (len(item), item), reverse=True):
             if f"{name}/{MANIFEST}" not in names:
                 continue
-            checkpoint = self._read(name, names)
-            damage = "its manifest is damaged" if checkpoint is None else self.damage(checkpoint)
-            if checkpoint is not None and damage is None:
-                return checkpoint
-            self.set_aside(name, damage or "")
+            try:
+                return require_sound(self._read(name, names), self.damage, f"{self}{name}")
+            except UnsoundError as error:
+                self.set_aside(name, error.why)
         return None
 
     def damage(self, checkpoint: Checkpoint) -> str | None:
@@ -212,16 +216,11 @@ class BucketCheckpoints:
             with open_file(entry.path) as stream:
                 self.prefix.put(f"{self.directory}{name}/{entry.path}", stream, sha256=entry.sha256)
         self.put(f"{name}/{MANIFEST}", manifest)
-        checkpoint = self._read(name, ())
-        damage = "its manifest is not sound" if checkpoint is None else self.damage(checkpoint)
-        if checkpoint is None or damage:
-            self.set_aside(name, damage or "")
-            raise ProgramError(
-                f"{self}{name} does not read back as it was written",
-                why=damage or "",
-                remedy="give the same command again; the checkpoints before it are untouched, nothing was removed",
-            )
-        return checkpoint
+        try:
+            return require_sound(self._read(name, ()), self.damage, f"{self}{name}")
+        except UnsoundError as error:
+            self.set_aside(name, error.why)
+            raise
 
     def _read(self, name: str, names: Collection[str]) -> Checkpoint | None:
         """Return the checkpoint that lies there as its manifest says, or None when there is no sound manifest."""

@@ -90,12 +90,22 @@ def raise_write_error(error: OSError, what: str) -> NoReturn:
 
 
 @contextmanager
+def write_errors(what: str) -> Iterator[None]:
+    """Raise what a refused write means to a person, as `raise_write_error` does."""
+    try:
+        yield
+    except OSError as error:
+        raise_write_error(error, what)
+
+
+@contextmanager
 def sole_writer(directory: Path) -> Iterator[None]:
     """Hold a directory's writer lock. The system lets go of it when the process dies, however it dies.
 
-    Raises UsageError when another process holds it.
+    Raises UsageError when another process holds it, ProgramError when the directory cannot be opened.
     """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    with write_errors(f"{directory} was not opened; nothing was changed"):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,14 +133,23 @@ def new_directory(directory: Path) -> Iterator[Path]:
     temporary = directory.with_name(f".{directory.name}.part")
     with sole_writer(directory.parent):
         shutil.rmtree(temporary, ignore_errors=True)  # what a killed one left; no other writes here now
-        try:
+        with filled_directory(temporary, directory, f"{directory} was not written") as made:
+            yield made
+
+
+@contextmanager
+def filled_directory(temporary: Path, directory: Path, what: str) -> Iterator[Path]:
+    """Make `temporary`, give it to be filled, and let it take its name; on any failure it is gone.
+
+    For who is the one writer there. `what` is said where the disk refuses.
+    """
+    try:
+        with write_errors(what):
             temporary.mkdir()
             yield temporary
+            sync_directory(temporary)
             temporary.rename(directory)
             sync_directory(directory.parent)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise_write_error(error, f"{directory} was not written")
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

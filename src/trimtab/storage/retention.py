@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
-    from trimtab.storage.checkpoints import Checkpoint
+
+class Saved(Protocol):
+    """What a policy goes by: when a checkpoint was saved, how good it is, and whether a person wants it kept."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def saved_at(self) -> datetime: ...
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+    @property
+    def pinned(self) -> bool: ...
+
+
+Item = TypeVar("Item", bound=Saved)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +59,7 @@ class Retention:
                 remedy="set keep_every_steps to 1 or more and keep_every_s above 0, or leave them out",
             )
 
-    def best(self, checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
+    def best(self, checkpoints: Sequence[Item]) -> tuple[Item, ...]:
         """Return those with the metric, the best first; of equals the earlier. One that is not a number is no best."""
         metric, sign = self.metric, -1.0 if self.greater_is_better else 1.0
         if metric is None:
@@ -52,7 +67,7 @@ class Retention:
         measured = [item for item in checkpoints if math.isfinite(item.metrics.get(metric, math.nan))]
         return tuple(sorted(measured, key=lambda item: (sign * item.metrics[metric], item.step)))
 
-    def reasons(self, checkpoints: Sequence[Checkpoint]) -> dict[int, tuple[str, ...]]:
+    def reasons(self, checkpoints: Sequence[Saved]) -> dict[int, tuple[str, ...]]:
         """Return for each step, oldest first, why its checkpoint stays; an empty tuple where nothing keeps it."""
         in_order = sorted(checkpoints, key=lambda item: item.step)
         found: dict[int, list[str]] = {item.step: [] for item in in_order}
@@ -72,13 +87,13 @@ class Retention:
                 found[item.step].append("pinned")
         return {step: tuple(why) for step, why in found.items()}
 
-    def removable(self, checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
+    def removable(self, checkpoints: Sequence[Item]) -> tuple[Item, ...]:
         """Return the checkpoints that nothing keeps, oldest first."""
         reasons = self.reasons(checkpoints)
         return tuple(item for item in sorted(checkpoints, key=lambda item: item.step) if not reasons[item.step])
 
-    def _stretch_of_steps(self, item: Checkpoint) -> int | None:
+    def _stretch_of_steps(self, item: Saved) -> int | None:
         return None if self.keep_every_steps is None else item.step // self.keep_every_steps
 
-    def _stretch_of_time(self, item: Checkpoint) -> int | None:
+    def _stretch_of_time(self, item: Saved) -> int | None:
         return None if self.keep_every_s is None else int(item.saved_at.timestamp() // self.keep_every_s)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
-from trimtab.errors import ProgramError, UsageError
+from trimtab.errors import BudgetError, ProgramError, UsageError
 from trimtab.storage.checkpoints import open_store, published
 from trimtab.storage.checkpoints_bucket import BucketCheckpoints, open_bucket_store
 from trimtab.storage.prefixes import MountedPrefix
@@ -122,6 +123,15 @@ def test_the_policy_removes_and_keeps_the_last_the_best_and_the_pinned(bucket: M
     store.unpin(store.checkpoints()[1])
     store.save(7, content("a"))
     assert steps(store) == [2, 6, 7]
+
+
+def test_a_temporary_folder_that_is_full_is_a_full_disk_and_leaves_nothing_in_the_bucket(bucket: MountedPrefix) -> None:
+    def fill(_: BinaryIO) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(BudgetError, match="step-000000001 was not written"):
+        opened(bucket).save(1, {"state": fill})
+    assert list(opened(bucket).names()) == ["CHECKPOINTS.json"]
 
 
 def test_another_run_s_prefix_and_one_of_something_else_are_refused_untouched(bucket: MountedPrefix) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
 
 from trimtab.errors import ProgramError, UsageError
-from trimtab.storage.durable import make_directory, sole_writer, write_whole
+from trimtab.storage.durable import make_directory, new_directory, sole_writer, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,3 +54,23 @@ def test_a_directory_has_one_writer_at_a_time(tmp_path: Path) -> None:
         pass
     with sole_writer(tmp_path):
         pass
+
+
+def test_a_writer_of_what_is_no_directory_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ProgramError, match="file was not opened"), sole_writer(tmp_path / "file"):
+        pass
+
+
+def test_a_directory_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    def break_off(directory: Path) -> None:
+        (directory / "half").write_bytes(b"half")
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(ProgramError, match="made was not written"), new_directory(tmp_path / "made") as directory:
+        break_off(directory)
+    assert list(tmp_path.iterdir()) == []
+    with new_directory(tmp_path / "made") as directory:
+        (directory / "whole").write_bytes(b"whole")
+        assert not (tmp_path / "made").exists()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["made", "made/whole"]
