@@ -17,18 +17,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from trimtab.emulation.modal.attempt import VolumeBusyError, VolumeEntry
 from trimtab.emulation.modal.clone import clone_file, clone_tree
+from trimtab.emulation.modal.trees import (
+    Stamp,
+    entry_of,
+    files_of,
+    folders_of,
+    inside,
+    make_way,
+    open_below,
+    relative,
+    remove_unless_filled,
+    remove_whole,
+)
 from trimtab.errors import UsageError
 from trimtab.storage.durable import sync_directory
 
 OPEN_FILES: Final = "there are open files preventing the operation"
 """What Modal's client looks for in the message, to add which file it is (modal/volume.py, `reload`)."""
 
-Stamp = tuple[int, int, int, int]
 _WRITTEN: Final[Stamp] = (0, 0, 0, 0)
 _CLOCK_TICK_NS: Final = 20_000_000  # of a file's times before Linux 6.13, with room to spare
 
@@ -88,27 +99,27 @@ class DirectoryVolumes:
 
     async def open_file(self, volume_id: str, path: str) -> Path:
         """Return where the committed content of a file can be read (and not written). Raises FileNotFoundError."""
-        found = _inside(self._head(volume_id), path)
+        found = inside(self._head(volume_id), path)
         if not stat.S_ISREG(found.lstat().st_mode):
             raise FileNotFoundError(f"{path} is not a file")
         return found
 
     async def put_file(self, volume_id: str, path: str, content: Path, mode: int) -> None:
         """Write one file whole, and commit it."""
-        await asyncio.to_thread(self._put, volume_id, _relative(path), content, mode & 0o777 or 0o644)
+        await asyncio.to_thread(self._put, volume_id, relative(path), content, mode & 0o777 or 0o644)
 
     async def remove(self, volume_id: str, path: str, *, recursive: bool) -> None:
         """Remove a file, or a folder when `recursive`, and commit it. Raises FileNotFoundError, IsADirectoryError."""
 
         def remove(tree: Path) -> None:
-            found = _inside(tree, path)
+            found = inside(tree, path)
             if not stat.S_ISDIR(found.lstat().st_mode):
                 found.unlink()
             elif not recursive:
                 raise IsADirectoryError(f"{path} is a folder")
             elif found == tree:
                 for below in tree.iterdir():
-                    _remove(below)
+                    remove_whole(below)
             else:
                 shutil.rmtree(found)
 
@@ -118,14 +129,14 @@ class DirectoryVolumes:
         """Copy within a Volume as `cp` does, and commit it. Raises FileNotFoundError."""
 
         def copy(tree: Path) -> None:
-            into = tree / _relative(target)
+            into = tree / relative(target)
             if len(sources) > 1 and not into.is_dir():
                 raise FileNotFoundError(f"{target} is not a folder")
             for source in sources:
-                found = _inside(tree, source)
+                found = inside(tree, source)
                 at = into / found.name if into.is_dir() else into
                 if not found.is_dir():
-                    clone_file(found, _make_way(tree, at.relative_to(tree).as_posix()))
+                    clone_file(found, make_way(tree, at.relative_to(tree).as_posix()))
                 elif recursive:
                     clone_tree(found, at)
                 else:
@@ -156,20 +167,20 @@ class DirectoryVolumes:
     def _commit_locked(self, view: _View, volume_id: str) -> None:
         if view.read_only:
             return
-        now = dict(_files(view.path))
+        now = dict(files_of(view.path))
         written = [path for path, stamp in now.items() if view.stamps.get(path) != stamp]
         gone = [path for path in view.stamps if path not in now]
-        folders = set(_folders(view.path))
+        folders = set(folders_of(view.path))
         if not written and not gone and folders == view.folders:
             return
         settled_ns = time.time_ns() - _CLOCK_TICK_NS
         with self._next_version(volume_id) as tree:
             for path in (*gone, *sorted(view.folders - folders, reverse=True)):
-                _remove_committed(tree / path)
+                remove_unless_filled(tree / path)
             for path in sorted(folders - view.folders):
-                _make_way(tree, f"{path}/.").mkdir(exist_ok=True)
+                make_way(tree, f"{path}/.").mkdir(exist_ok=True)
             for path in written:
-                clone_file(view.path / path, _make_way(tree, path), durable=True)
+                clone_file(view.path / path, make_way(tree, path), durable=True)
             sources = {path: (tree / path).lstat().st_ino for path in written}
         # Stamped before it was copied: what changed meanwhile is seen as written the next time. A file of this very
         # instant can be written again without its times moving, so it counts as written the next time too.
@@ -178,7 +189,7 @@ class DirectoryVolumes:
         view.sources = {path: inode for path, inode in view.sources.items() if path in now} | sources
 
     def _reload(self, view: _View, volume_id: str) -> None:
-        held = _open_below(view.path)
+        held = open_below(view.path)
         if held is not None:
             raise VolumeBusyError(
                 OPEN_FILES, why=f"{held} is open", remedy="close it before Volume.reload(), or use a `with` block"
@@ -186,25 +197,25 @@ class DirectoryVolumes:
         with self._locked(volume_id):
             self._commit_locked(view, volume_id)
             head = self._head(volume_id)
-            committed = {path: stamp[0] for path, stamp in _files(head)}
+            committed = {path: stamp[0] for path, stamp in files_of(head)}
             for path in view.sources.keys() - committed.keys():
-                _remove_committed(view.path / path)
-            for path in sorted(view.folders - set(_folders(head)), reverse=True):
-                _remove_committed(view.path / path)
-            for path in _folders(head):
+                remove_unless_filled(view.path / path)
+            for path in sorted(view.folders - set(folders_of(head)), reverse=True):
+                remove_unless_filled(view.path / path)
+            for path in folders_of(head):
                 (view.path / path).mkdir(exist_ok=True)
             for path, inode in committed.items():
                 if view.sources.get(path) != inode:
-                    clone_file(head / path, _make_way(view.path, path))
+                    clone_file(head / path, make_way(view.path, path))
             _note_all(view, head)
 
     def _entries(self, volume_id: str, path: str, *, recursive: bool) -> tuple[VolumeEntry, ...]:
         tree = self._head(volume_id)
-        found = _inside(tree, path)
+        found = inside(tree, path)
         if not stat.S_ISDIR(found.lstat().st_mode):
-            return (_entry(tree, found),)
+            return (entry_of(tree, found),)
         below = found.rglob("*") if recursive else found.iterdir()
-        return tuple(_entry(tree, entry) for entry in sorted(below))
+        return tuple(entry_of(tree, entry) for entry in sorted(below))
 
     def _put(self, volume_id: str, path: str, content: Path, mode: int) -> None:
         """Put a file into the head itself: a folder of thousands, put file by file, is not linked anew for each."""
@@ -213,7 +224,7 @@ class DirectoryVolumes:
             new.unlink(missing_ok=True)
             clone_file(content, new, durable=True)
             new.chmod(mode)
-            new.replace(_make_way(self._head(volume_id), path))
+            new.replace(make_way(self._head(volume_id), path))
 
     def _change(self, volume_id: str, change: Callable[[Path], None]) -> None:
         with self._locked(volume_id), self._next_version(volume_id) as tree:
@@ -272,106 +283,11 @@ class DirectoryVolumes:
             yield
 
 
-def _relative(path: str) -> str:
-    parts = [part for part in PurePosixPath("/", path).parts[1:] if part != "."]
-    if ".." in parts or "\0" in path:
-        raise UsageError(f"{path!r} leads out of the Volume", why="it holds `..`", remedy="name a path below its root")
-    return "/".join(parts)
-
-
-def _inside(tree: Path, path: str) -> Path:
-    """Return a path of a tree that exists, and to which no symbolic link leads: it could lead anywhere."""
-    found = tree
-    for part in PurePosixPath(_relative(path)).parts:
-        if found.is_symlink():
-            raise FileNotFoundError(f"{path} lies behind a symbolic link")
-        found = found / part
-    found.lstat()
-    return found
-
-
-def _make_way(tree: Path, path: str) -> Path:
-    """Return where a file may be written: its folders made, what stands in its way removed."""
-    target = tree / path
-    for folder in (*reversed(target.relative_to(tree).parents[:-1]),):
-        at = tree / folder
-        if at.is_symlink() or (at.exists() and not at.is_dir()):
-            at.unlink()
-        at.mkdir(exist_ok=True)
-    if target != tree:
-        _remove(target)
-    return target
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _remove_committed(path: Path) -> None:
-    """Remove what an attempt removed: a folder only when nobody else put something into it."""
-    with suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            path.rmdir()
-        else:
-            path.unlink()
-
-
 def _link(source: str, target: str) -> None:
     os.link(source, target, follow_symlinks=False)
 
 
 def _note_all(view: _View, head: Path) -> None:
-    view.stamps = dict(_files(view.path))
-    view.folders = set(_folders(view.path))
-    view.sources = {path: stamp[0] for path, stamp in _files(head)}
-
-
-def _files(tree: Path) -> Iterator[tuple[str, Stamp]]:
-    """Yield each file and symbolic link, with what tells whether it was written to. Sockets are no content."""
-    for path, status in _walk(tree, ""):
-        if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-            yield path, (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _folders(tree: Path) -> Iterator[str]:
-    return (path for path, status in _walk(tree, "") if stat.S_ISDIR(status.st_mode))
-
-
-def _walk(tree: Path, below: str) -> Iterator[tuple[str, os.stat_result]]:
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(tree / below) as found:
-        for entry in found:
-            with suppress(FileNotFoundError):  # an attempt goes on writing and removing while it is read
-                status = entry.stat(follow_symlinks=False)
-                path = f"{below}{entry.name}"
-                yield path, status
-                if stat.S_ISDIR(status.st_mode):
-                    yield from _walk(tree, f"{path}/")
-
-
-def _entry(tree: Path, path: Path) -> VolumeEntry:
-    status = path.lstat()
-    return VolumeEntry(
-        path=path.relative_to(tree).as_posix(),
-        is_dir=stat.S_ISDIR(status.st_mode),
-        size_bytes=0 if stat.S_ISDIR(status.st_mode) else status.st_size,
-        modified_s=status.st_mtime,
-    )
-
-
-def _open_below(view: Path) -> str | None:
-    """Return a file or folder of a view that some process has open or works in, or None."""
-    ours = {(status.st_dev, status.st_ino): path for path, status in _walk(view, "")}
-    root = view.stat()
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            for descriptor in (process / "cwd", *(process / "fd").iterdir()):
-                with suppress(OSError):
-                    status = descriptor.stat()
-                    if (status.st_dev, status.st_ino) in ours:
-                        return ours[status.st_dev, status.st_ino]
-                    if os.path.samestat(status, root):
-                        return "its root"
-    return None
+    view.stamps = dict(files_of(view.path))
+    view.folders = set(folders_of(view.path))
+    view.sources = {path: stamp[0] for path, stamp in files_of(head)}
