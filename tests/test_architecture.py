@@ -40,10 +40,9 @@ SLOW: Final = ("boto3", "botocore", "docker", "matplotlib", "moto", "numpy", "PI
 
 STARTS_PROGRAMS: Final = {
     "src/trimtab/process.py": "the one place that starts another program",
-    "src/trimtab/emulation/modal/daemon.py": "starts no program: it forks to go on as a daemon when we have ended",
+    "src/trimtab/emulation/background.py": "starts no program: it forks to go on as a daemon when we have ended",
     "src/trimtab/emulation/modal/bucket_mount.py": "starts no program: it forks to serve a mount when we have ended",
     "src/trimtab/emulation/modal/namespace_entry.py": "forks, and becomes the attempt in its own namespaces",
-    "src/trimtab/emulation/aws_server.py": "starts no program: it forks to go on as a daemon when we have ended",
 }
 
 

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from trimtab.cli.options import CATALOGUE, JSON
+from trimtab.cli.options import CATALOGUE, DRY_RUN, JSON, Duration
 from trimtab.console import Console
 from trimtab.errors import UsageError
 from trimtab.process import Command, run_attached
 from trimtab.project import Project, find_project
+from trimtab.units import format_size
 
 if TYPE_CHECKING:
     from trimtab.emulation.modal.control import RunningPlane
+
+_KINDS: Final = {
+    "history": "results and logs",
+    "files": "code and data that were sent",
+    "blobs": "big arguments and results",
+    "client": "Modal's client, for containers",
+    "attempts": "attempts that run",
+    "images": "images (in the engine)",
+    "volumes": "Volumes",
+}
 
 
 @click.group()
@@ -29,6 +41,7 @@ def modal() -> None:
       trimtab modal status --json              what was deployed, with resources, mounts, retries, image layers
       trimtab modal interrupt my-app.train     take the container away, as Modal may: SIGINT, 30 s, kill, again
       trimtab modal trigger my-app nightly     call a deployed function as its schedule would
+      trimtab modal prune --dry-run            what nothing needs any more, and what it takes
       trimtab modal down                       stop it; Volumes, secrets, results and logs stay
     """
 
@@ -111,16 +124,16 @@ def down(*, catalogue: Path | None, as_json: bool) -> None:
 @CATALOGUE
 @JSON
 def status(*, catalogue: Path | None, as_json: bool) -> None:
-    """Show apps with what they declare, containers, Volumes and the names of secrets."""
+    """Show apps with what they declare, containers, Volumes, the names of secrets, and what all this takes."""
     from trimtab.emulation.modal import control
 
     project = find_project(catalogue)
     plane = control.status(_state_dir(project))
     console = Console(as_json=as_json)
     if plane is None:
-        console.result({"running": False}, text=lambda: console.line("the embedded Modal does not run"))
+        _tell_at_rest(console, _state_dir(project))
         return
-    record = plane.ask("status")
+    record = {**plane.ask("status"), "holds": plane.ask("holdings")}
 
     def text() -> None:
         console.line(f"embedded Modal  {plane.server_url} (process {plane.pid}, runner {plane.runner})")
@@ -135,6 +148,7 @@ def status(*, catalogue: Path | None, as_json: bool) -> None:
             for app in record["apps"]
         ]
         console.table("Apps", ("app", "state", "functions", "containers", "id"), rows)
+        _tell_holdings(console, record["holds"])
 
     console.result({"running": True, **_where(plane), **record}, text=text)
 
@@ -158,6 +172,79 @@ def run(*, words: tuple[str, ...]) -> None:
     argv = (sys.executable, "-m", "modal", "run", *(words or ("--help",)))
     hint = f"`trimtab modal status` shows what ran; {plane.state_dir / 'plane.log'} is the plane's own log"
     run_attached(Command(argv=argv, env=plane.environment(), hint=hint))
+
+
+def _tell_at_rest(console: Console, state_dir: Path) -> None:
+    """Say that no plane runs, and what the last one left: its last words, and what a killed one still has running."""
+    from trimtab.emulation.modal import control
+
+    document: dict[str, Any] = {"running": False}
+    lines = ["the embedded Modal does not run"]
+    words, left = control.last_words(state_dir), control.left_running(state_dir)
+    if words:
+        document["last_words"] = words
+        lines.append(f"the last one said: {words}")
+    if left:
+        document["left_running"] = left
+        lines.append(f"it was killed, and left {left} attempt(s) running: `trimtab modal up` or `down` ends them")
+    console.result(document, text=lambda: console.line("\n".join(lines)))
+
+
+def _tell_holdings(console: Console, holds: Mapping[str, Any]) -> None:
+    rows = [(title, format_size(holds["bytes"][kind])) for kind, title in _KINDS.items()]
+    rows += [(f"  {volume['name'] or volume['id']}", format_size(volume["bytes"])) for volume in holds["volumes"]]
+    console.table("Disk", ("what", "size"), rows, right=1)
+    prunable = holds["prunable"]["bytes"]
+    console.line(f"nothing needs {format_size(prunable)} of it: `trimtab modal prune`" if prunable else "all is needed")
+
+
+@modal.command()
+@click.option(
+    "--older",
+    "older_s",
+    type=Duration(),
+    default="7d",
+    show_default=True,
+    metavar="TIME",
+    help="Only what was not used for so long; 0s: all that nothing needs.",
+)
+@CATALOGUE
+@DRY_RUN
+@JSON
+def prune(*, catalogue: Path | None, dry_run: bool, as_json: bool, older_s: float) -> None:
+    """Remove what no deployment, no running app and no remembered call needs. Volumes and named secrets stay, always.
+
+    Results and logs, apps that ended, code that was sent, big arguments and results, and images in the engine. A plane
+    does this by itself once a day with what is older than 7 days, but for images: those may be dear to build again.
+
+    \b
+    Examples:
+      trimtab modal prune --dry-run       what would go, and what it takes
+      trimtab modal prune --older 1d
+      trimtab modal prune --older 0s      all but what is deployed, runs, or was sent in the last ten minutes
+    """
+    from trimtab.emulation.modal import control
+
+    project = find_project(catalogue)
+    document = control.prune(
+        _state_dir(project), base_image=project.catalogue.base_image, older_s=older_s, dry_run=dry_run
+    )
+    console = Console(as_json=as_json)
+
+    def text() -> None:
+        counts = (
+            f"{document['calls']} calls with their results",
+            f"{document['lines']} lines of output",
+            f"{document['definitions']} definitions",
+            f"{document['files']} files",
+            f"{len(document['images'])} images",
+        )
+        for image in document["images"]:
+            console.line(f"{image['name']}  {format_size(image['bytes'])}")
+        verb = "would remove" if dry_run else "removed"
+        console.line(f"{verb} {', '.join(counts)}: {format_size(document['bytes'])}")
+
+    console.result({"dry_run": dry_run, **document}, text=text)
 
 
 @modal.command()

@@ -30,9 +30,14 @@ _LAYING_OUT: Final = threading.Lock()
 _SITECUSTOMIZE: Final = f"import sys; sys.path.append({DEPENDENCIES!r})\n"
 
 
+def folder_name() -> str:
+    """Return what the folder of the client that is installed is called."""
+    return f"{importlib.metadata.version('modal')}-{PYTHON}"
+
+
 def lay_out_client(root: Path) -> Path:
     """Return a folder with `pkg` and `deps`, made once for each version of the client. Raises ToolMissingError."""
-    folder = root / f"{importlib.metadata.version('modal')}-{PYTHON}"
+    folder = root / folder_name()
     with _LAYING_OUT:  # the first containers of a plane start side by side, in threads of one process
         return folder if folder.is_dir() else _lay_out(folder)
 

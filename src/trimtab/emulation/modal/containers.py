@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-import hashlib
 import io
 import os
 import tarfile
@@ -25,7 +24,15 @@ from trimtab.emulation.modal.attempt import (
 from trimtab.emulation.modal.client_packages import PKG, lay_out_client
 from trimtab.emulation.modal.limits_here import Share, share_of
 from trimtab.emulation.modal.loopback import Loopback
-from trimtab.emulation.modal.place import ARGUMENTS_PATH, AttemptPlace, Bind, Views, client_binds, remove_place
+from trimtab.emulation.modal.place import (
+    ARGUMENTS_PATH,
+    AttemptPlace,
+    Bind,
+    Views,
+    client_binds,
+    plane_name,
+    sweep_places,
+)
 from trimtab.errors import ProgramError
 from trimtab.images.engine import connect
 
@@ -59,7 +66,7 @@ class DockerRunner:
         self._places = state_dir / "attempts"
         self._client_root = state_dir / "client"
         self._volumes, self._images, self._aws = volumes, images, aws_state_dir
-        self._label = hashlib.sha256(str(state_dir.absolute()).encode()).hexdigest()[:16]
+        self._label = plane_name(state_dir)
         self._told: set[tuple[str, str]] = set()
 
     async def start(self, spec: AttemptSpec, log: LogSink) -> DockerAttempt:
@@ -95,23 +102,27 @@ class DockerRunner:
 
     def _sweep(self) -> None:
         client = connect()
-        found = client.containers.list(all=True, filters={"label": f"{LABEL}={self._label}"}, ignore_removed=True)
-        for container in found:
-            _remove(container)
+        remove_containers(client, self._label)
+        self._images.sweep(client)
         client.close()
-        with suppress(FileNotFoundError):
-            for folder in self._places.iterdir():
-                remove_place(folder)
+        sweep_places(self._places)
 
     def _create(
         self, client: DockerClient, spec: AttemptSpec, image: str, share: Share, binds: tuple[Bind, ...]
     ) -> Container:
-        from docker.errors import APIError
+        from docker.errors import APIError, ImageNotFound
 
         try:
             container: Container = client.containers.create(
                 **create_arguments(spec, image=image, share=share, binds=binds, label=self._label)
             )
+        except ImageNotFound as error:
+            self._images.forget(spec.image)
+            raise ProgramError(
+                f"the image of {spec.function_name} is not in the engine any more",
+                why=f"{image} was removed",
+                remedy="run it again: it is built anew",
+            ) from error
         except APIError as error:
             raise ProgramError(
                 f"the engine could not make a container for {spec.function_name}",
@@ -280,6 +291,14 @@ def _add(archive: tarfile.TarFile, path: str, content: bytes, mode: int) -> None
     entry = tarfile.TarInfo(path.lstrip("/"))
     entry.size, entry.mode, entry.mtime = len(content), mode, int(time.time())
     archive.addfile(entry, io.BytesIO(content))
+
+
+def remove_containers(client: DockerClient, plane: str) -> int:
+    """Take away every container of a plane, and return how many there were."""
+    found = client.containers.list(all=True, filters={"label": f"{LABEL}={plane}"}, ignore_removed=True)
+    for container in found:
+        _remove(container)
+    return len(found)
 
 
 def _remove(container: Container) -> None:

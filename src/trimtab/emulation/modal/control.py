@@ -6,32 +6,28 @@ Used by `trimtab modal` and by tests. Touches its state folder only (`.trimtab/m
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import json
 import os
 import shlex
-import signal
-import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from trimtab.emulation.background import BackgroundServer, read_document
 from trimtab.emulation.modal.settings import PlaneSettings
 from trimtab.errors import ProgramError, ToolMissingError, UsageError
-from trimtab.process import Command, ProcessRunner, Secret
+from trimtab.process import Secret
 
 SUPPORTED: Final = ("1.5.", "1.6.")
 """The client's versions that the embedded Modal is tested with, by the beginning of their number."""
 
-_START_TIMEOUT_S: Final = 60.0
 _STOP_GRACE_S: Final = 10.0
 _ASK_TIMEOUT_S: Final = 30.0
+_PRUNE_TIMEOUT_S: Final = 600.0  # the engine takes its time to remove an image of many GiB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +59,7 @@ class RunningPlane:
             "MODAL_DISABLE_API_PROXY": "1",
         }
 
-    def ask(self, verb: str, words: dict[str, str] | None = None) -> Any:
+    def ask(self, verb: str, words: Mapping[str, Any] | None = None, *, timeout_s: float = _ASK_TIMEOUT_S) -> Any:
         """Return the plane's answer to one of our own questions. Raises ProgramError, UsageError."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.web_port}/control/{verb}",
@@ -71,7 +67,7 @@ class RunningPlane:
             headers={"x-token-id": self.token_id, "x-token-secret": self.token_secret.reveal()},
         )
         try:
-            with urllib.request.urlopen(request, timeout=_ASK_TIMEOUT_S) as answer:  # noqa: S310 - as above
+            with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310 - as above
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             said = error.read().decode(errors="replace")
@@ -122,42 +118,19 @@ def ensure_running(state_dir: Path, settings: PlaneSettings) -> RunningPlane:
         raise ToolMissingError(
             "Modal's protocol is not installed", why="modal_proto is part of the client", remedy="reinstall `modal`"
         )
-    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _locked(state_dir / "start.lock"):
-        running = status(state_dir)
-        if running is None:
-            settings.write(state_dir / "settings.json")
-            argv = (sys.executable, "-m", "trimtab.emulation.modal.daemon", str(state_dir.absolute()))
-            hint = f"{state_dir / 'plane.log'} has all of it"
-            ProcessRunner().run(Command(argv=argv, timeout_s=_START_TIMEOUT_S, hint=hint, house=True))
-            running = status(state_dir)
-            if running is not None:
-                _write_environment(running)
-    if running is None:
-        raise ProgramError(
-            "the embedded Modal ended as soon as it had started",
-            why=f"nothing holds {state_dir / 'plane.lock'} any more",
-            remedy=f"read {state_dir / 'plane.log'}",
-        )
-    return running
-
-
-def _write_environment(plane: RunningPlane) -> None:
-    path = plane.state_dir / "environment"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(export_lines(plane.environment()))
+    return _server(state_dir).ensure(
+        lambda: status(state_dir), prepare=lambda: settings.write(state_dir / "settings.json")
+    )
 
 
 def status(state_dir: Path) -> RunningPlane | None:
-    """Return the plane of a state folder, or None when none runs."""
-    if not _is_held(state_dir / "plane.lock"):
+    """Return the plane of a state folder, or None when none runs. Raises ProgramError when its files are damaged."""
+    plane = _server(state_dir).record()
+    if plane is None:
         return None
-    try:
-        plane = json.loads((state_dir / "plane.json").read_text())
-        token = json.loads((state_dir / "token.json").read_text())
-    except FileNotFoundError:
-        return None  # it holds its lock, but is not ready
+    token = read_document(state_dir / "token.json", remedy=f"end process {plane['pid']}, and start it anew")
+    if token is None:
+        return None
     return RunningPlane(
         state_dir=state_dir,
         pid=plane["pid"],
@@ -170,42 +143,76 @@ def status(state_dir: Path) -> RunningPlane | None:
     )
 
 
+def last_words(state_dir: Path) -> str:
+    """Return what the plane of a state folder ended with: the last line of its log, and what is indented below it."""
+    try:
+        lines = _server(state_dir).log.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    begin = max((number for number, line in enumerate(lines) if line[:1].strip()), default=0)
+    return "\n".join(lines[begin:])
+
+
+def write_environment(state_dir: Path) -> None:
+    """Write what a shell sources to use the plane that runs, for its owner's eyes only. Called by the plane itself."""
+    plane = status(state_dir)
+    assert plane is not None  # noqa: S101 - who calls holds the lock, and has told its ports
+    descriptor = os.open(state_dir / "environment", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(export_lines(plane.environment()))
+
+
 def stop(state_dir: Path) -> bool:
-    """Stop the plane of a state folder with all that it runs; return whether one ran. What it knows stays."""
-    running = status(state_dir)
-    if running is None:
-        return False
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        # The lock is held, so the process that wrote this id still lives and the id is still its own.
-        if _is_held(state_dir / "plane.lock"):
-            os.kill(running.pid, number)
-        deadline = time.monotonic() + _STOP_GRACE_S
-        while _is_held(state_dir / "plane.lock") and time.monotonic() < deadline:
-            time.sleep(0.02)
-    for name in ("plane.json", "environment"):
-        (state_dir / name).unlink(missing_ok=True)
-    return True
+    """Stop the plane of a state folder with all that it runs; return whether one ran. What it knows stays.
+
+    What a plane that was killed left running is taken away too.
+    """
+    stopped = _server(state_dir).stop(forget=("environment",))
+    if left_running(state_dir):
+        from trimtab.emulation.modal.execution import sweep
+
+        with _server(state_dir).start_lock():
+            if status(state_dir) is None:
+                sweep(state_dir)
+    return stopped
 
 
-def _is_held(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+def prune(state_dir: Path, *, base_image: str, older_s: float, dry_run: bool) -> dict[str, Any]:
+    """Remove what nothing needs and was not used for so long, whether a plane runs or not.
+
+    Raises UsageError where none ever ran, ToolMissingError without Modal's client.
+    """
+    client_version()
+    if not (state_dir / "state.db").exists():
+        raise UsageError(
+            "there is nothing to prune",
+            why=f"no embedded Modal ever ran in {state_dir}",
+            remedy="`trimtab modal run app.py` starts one",
+        )
+    plane = status(state_dir)
+    if plane is None:
+        from trimtab.emulation.modal.execution import images_of
+        from trimtab.emulation.modal.pruning import prune_at_rest
+
+        with _server(state_dir).start_lock():
+            plane = status(state_dir)  # one may have started while we waited
+            if plane is None:
+                return prune_at_rest(state_dir, images_of(state_dir, base_image), older_s=older_s, dry_run=dry_run)
+    pruned: dict[str, Any] = plane.ask("prune", {"older_s": older_s, "dry_run": dry_run}, timeout_s=_PRUNE_TIMEOUT_S)
+    return pruned
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def left_running(state_dir: Path) -> int:
+    """Count the attempts that have a place: those that run, or that a plane which was killed left running."""
+    places = state_dir / "attempts"
+    return len(list(places.iterdir())) if places.is_dir() else 0
+
+
+def _server(state_dir: Path) -> BackgroundServer:
+    return BackgroundServer(
+        title="the embedded Modal",
+        name="plane",
+        module="trimtab.emulation.modal.daemon",
+        state_dir=state_dir,
+        stop_grace_s=_STOP_GRACE_S,
+    )

@@ -1,21 +1,21 @@
 """The background program of the embedded Modal: its control plane on 127.0.0.1.
 
-Started by `trimtab.emulation.modal.control` as `python -m trimtab.emulation.modal.daemon STATE_DIR`. It holds
-STATE_DIR/plane.lock for as long as it lives, which is the proof that it lives. Writes STATE_DIR only, and what the
-runner writes. Ends itself, and every attempt with it, on SIGTERM and when STATE_DIR is removed.
+Started by `trimtab.emulation.modal.control` as `python -m trimtab.emulation.modal.daemon STATE_DIR`; its life is
+`background.py`'s. Writes STATE_DIR only, and what the runner writes. Ends itself, and every attempt with it, on
+SIGTERM, when STATE_DIR is removed, and when its state can be written no more.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import json
 import logging
 import os
 import secrets
 import signal
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,17 +24,16 @@ from grpclib.config import Configuration
 from grpclib.server import Server
 from h2.connection import H2Connection
 
+from trimtab.emulation.background import WATCH_S, HeldLock, go_on_in_background, read_document, write_document
+from trimtab.emulation.modal.control import write_environment
 from trimtab.emulation.modal.execution import choose
 from trimtab.emulation.modal.plane import Plane
 from trimtab.emulation.modal.server import Service
 from trimtab.emulation.modal.settings import PlaneSettings
 from trimtab.emulation.modal.web import Web
-from trimtab.errors import TrimtabError
 from trimtab.process import Secret
 
 _LOOPBACK: Final = "127.0.0.1"
-_WATCH_S: Final = 2.0
-_LOCK_WAIT_S: Final = 5.0
 _WINDOW_BYTES: Final = 64 * 1024 * 1024  # as the client's own: a window that is smaller slows big messages down
 
 
@@ -47,40 +46,14 @@ Server.__gc_interval__ = 1
 def main(state_dir: Path) -> int:
     """Start the plane as a daemon; return when it answers (0), or with its log on standard error (its exit code)."""
     state_dir = state_dir.absolute()
-    log = state_dir / "plane.log"
-    reader, writer = os.pipe()
-    if os.fork() == 0:
-        os.close(reader)
-        _detach(log)
-        try:
-            asyncio.run(_serve(state_dir, writer))
-        except TrimtabError as error:
-            sys.stderr.write(f"{error}\n")
-            os.write(writer, str(error.exit_code).encode())
-        return 0
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read()
-    if said == b"ready":
-        return 0
-    sys.stderr.write("".join(log.read_text(errors="replace").splitlines(keepends=True)[-20:]))
-    return int(said or b"4")
+    return go_on_in_background(
+        lambda ready: asyncio.run(_serve(state_dir, ready)), log=state_dir / "plane.log", without=("AWS_", "MODAL_")
+    )
 
 
-def _detach(log: Path) -> None:
-    os.setsid()
-    os.chdir("/")
-    for name in [name for name in os.environ if name.startswith(("AWS_", "MODAL_"))]:
-        del os.environ[name]  # a person's profile or token would change what attempts see
-    null = os.open(os.devnull, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    for source, target in ((null, 0), (output, 1), (output, 2)):
-        os.dup2(source, target)
-
-
-async def _serve(state_dir: Path, ready: int) -> None:
+async def _serve(state_dir: Path, ready: Callable[[], None]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
-    lock = _take_lock(state_dir / "plane.lock")
+    lock = HeldLock(state_dir / "plane.lock")
     settings = PlaneSettings.read(state_dir / "settings.json")
     token = _token(state_dir / "token.json")
     plane = Plane(state_dir, settings, await choose(state_dir, settings))
@@ -95,9 +68,8 @@ async def _serve(state_dir: Path, ready: int) -> None:
     web_port = _port(site._server)
     plane.server_url, plane.web_url = f"http://{_LOOPBACK}:{grpc_port}", f"http://{_LOOPBACK}:{web_port}"
     plane.ports = (grpc_port, web_port)
-    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, plane.ending.set)
     await plane.open()
     record = {
         "pid": os.getpid(),
@@ -107,18 +79,19 @@ async def _serve(state_dir: Path, ready: int) -> None:
         "environment": settings.environment,
         "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    _write(state_dir / "plane.json", record)
-    os.write(ready, b"ready")
-    os.close(ready)
-    while not stop.is_set() and _is_ours(state_dir / "plane.lock", lock):
+    write_document(state_dir / "plane.json", record)
+    write_environment(state_dir)
+    ready()
+    while not plane.ending.is_set() and lock.is_ours():
         plane.stop_silent_apps()
-        try:
-            await asyncio.wait_for(stop.wait(), _WATCH_S)
-        except TimeoutError:
-            continue
+        plane.prune_daily()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(plane.ending.wait(), WATCH_S)
     await plane.close()
     server.close()
     await runner.cleanup()
+    if plane.failure is not None:
+        raise plane.failure  # the last words of the log
 
 
 def _port(server: Any) -> int:
@@ -127,39 +100,11 @@ def _port(server: Any) -> int:
 
 def _token(path: Path) -> tuple[str, Secret]:
     """Return the token of this state folder; it is made once, for its owner's eyes only."""
-    if not path.exists():
-        _write(path, {"token_id": f"ak-{secrets.token_hex(11)}", "token_secret": f"as-{secrets.token_urlsafe(32)}"})
-    document = json.loads(path.read_text())
+    document = read_document(path, remedy=f"remove {path}: the next start makes a new token, for new shells to take")
+    if document is None:
+        document = {"token_id": f"ak-{secrets.token_hex(11)}", "token_secret": f"as-{secrets.token_urlsafe(32)}"}
+        write_document(path, document)
     return document["token_id"], Secret(document["token_secret"])
-
-
-def _take_lock(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + _LOCK_WAIT_S  # whoever asks for our status holds the lock for an instant
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return descriptor
-
-
-def _is_ours(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(document, file)
-    temporary.replace(path)
 
 
 if __name__ == "__main__":

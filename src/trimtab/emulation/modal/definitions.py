@@ -1,4 +1,4 @@
-"""What clients define on the embedded Modal: apps, functions, classes, secrets, Volumes, mounts, images. Plain values.
+"""What clients define on the embedded Modal: apps, functions, classes, secrets, Volumes, images ... Plain values.
 
 Each is kept by `state.py`, whole, and found again by its id, its app or its name.
 """
@@ -93,8 +93,33 @@ class Mount(Record):
 
 @dataclass(kw_only=True)
 class Image(Record):
-    """An image as the client defined it: a serialised api_pb2.Image. The name is the digest of the definition."""
+    """An image as the client defined it: a serialised api_pb2.Image. The name is the digest of the definition.
+
+    `used_at` is when a client last asked for it.
+    """
 
     kind: ClassVar[str] = "image"
     definition: bytes = b""
     builder_version: str = ""
+    used_at: float = 0.0
+
+
+@dataclass(kw_only=True)
+class SharedRecord(Record):
+    """What apps share by name; what it holds is `shared.py`'s. `used_at` is when one without a name was heard of."""
+
+    used_at: float = field(default_factory=time.time)
+
+
+@dataclass(kw_only=True)
+class Dict(SharedRecord):
+    """A Dict."""
+
+    kind: ClassVar[str] = "dict"
+
+
+@dataclass(kw_only=True)
+class Queue(SharedRecord):
+    """A Queue."""
+
+    kind: ClassVar[str] = "queue"

@@ -20,6 +20,7 @@ from trimtab.emulation.modal.attempt import (
     VolumeMount,
 )
 from trimtab.emulation.modal.definitions import App, Class, Function, Image, Mount, StoredSecret, Volume
+from trimtab.emulation.modal.handles import metadata_of, volume_metadata
 from trimtab.emulation.modal.limits import gpu_request
 from trimtab.emulation.modal.state import State
 from trimtab.errors import UsageError
@@ -28,7 +29,6 @@ from trimtab.process import Secret
 if TYPE_CHECKING:
     from trimtab.emulation.modal.tasks import Task
 
-_DEFAULT_TIMEOUT_S: Final = 300
 _MODE: Final = 0o644
 
 
@@ -100,8 +100,7 @@ class Descriptions:
         for function_id in app.function_ids.values():
             function = self._state.get(Function, function_id)
             if function is not None:
-                metadata = api_pb2.FunctionHandleMetadata.FromString(function.metadata)
-                layout.objects.add(object_id=function_id, function_handle_metadata=metadata)
+                layout.objects.add(object_id=function_id, function_handle_metadata=metadata_of(function))
         for class_id in app.class_ids.values():
             layout.objects.add(object_id=class_id, class_handle_metadata=self.class_metadata(class_id))
         for dependency in definition.object_dependencies if definition is not None else ():
@@ -116,7 +115,7 @@ class Descriptions:
             return api_pb2.ClassHandleMetadata()
         return api_pb2.ClassHandleMetadata(
             class_function_id=function.id,
-            class_function_metadata=api_pb2.FunctionHandleMetadata.FromString(function.metadata),
+            class_function_metadata=metadata_of(function),
         )
 
     def image(self, image_id: str) -> ImageDefinition:
@@ -183,17 +182,6 @@ class Descriptions:
         if volume is not None:
             made.volume_metadata.CopyFrom(volume_metadata(volume))
         return made
-
-
-def volume_metadata(volume: Volume) -> api_pb2.VolumeMetadata:
-    """Return what the client's handle of a Volume holds."""
-    created = api_pb2.CreationInfo(created_at=volume.created_at)
-    return api_pb2.VolumeMetadata(version=_volume_version(volume.version), name=volume.name, creation_info=created)
-
-
-def _volume_version(number: int) -> api_pb2.VolumeFsVersion.ValueType:
-    second = api_pb2.VOLUME_FS_VERSION_V2
-    return second if number == second else api_pb2.VOLUME_FS_VERSION_V1
 
 
 def _volume_mount(mount: api_pb2.VolumeMount) -> VolumeMount:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trimtab.emulation.modal.attempt import AttemptRunner, ImageBuilder, VolumeStore
 from trimtab.emulation.modal.settings import PlaneSettings
 from trimtab.errors import ToolMissingError
+
+if TYPE_CHECKING:
+    from trimtab.emulation.modal.images import DockerImages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,8 @@ class Execution:
     runner: AttemptRunner
     volumes: VolumeStore
     images: ImageBuilder
+    built: DockerImages | None = None
+    """The same images, where the engine keeps them."""
 
 
 async def choose(state_dir: Path, settings: PlaneSettings) -> Execution:
@@ -37,7 +43,7 @@ async def choose(state_dir: Path, settings: PlaneSettings) -> Execution:
 
             images = DockerImages(state_dir, settings.base_image)
             runner = DockerRunner(state_dir, volumes, images, aws_state_dir)
-            return Execution(name="docker", runner=runner, volumes=volumes, images=images)
+            return Execution(name="docker", runner=runner, volumes=volumes, images=images, built=images)
         if settings.runner == "docker":
             raise ToolMissingError(
                 "no Docker engine answers",
@@ -58,3 +64,23 @@ def _engine_answers() -> bool:
     from trimtab.images.engine import connect_or_none
 
     return connect_or_none() is not None
+
+
+def images_of(state_dir: Path, base_image: str) -> DockerImages | None:
+    """Return the images of a plane that need not run, or None when no engine answers."""
+    from trimtab.emulation.modal.images import DockerImages
+
+    return DockerImages(state_dir, base_image) if _engine_answers() else None
+
+
+def sweep(state_dir: Path) -> None:
+    """Take away what a plane that was killed left running: containers, mounts, views. Not while a plane runs."""
+    from trimtab.emulation.modal.containers import remove_containers
+    from trimtab.emulation.modal.place import plane_name, sweep_places
+    from trimtab.images.engine import connect_or_none
+
+    client = connect_or_none()
+    if client is not None:
+        remove_containers(client, plane_name(state_dir))
+        client.close()
+    sweep_places(state_dir / "attempts")

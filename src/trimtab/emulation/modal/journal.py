@@ -8,7 +8,7 @@ from modal_proto import api_pb2
 
 from trimtab.emulation.modal.attempt import LogStream
 from trimtab.emulation.modal.bell import Bell
-from trimtab.emulation.modal.state import LogLine, State
+from trimtab.emulation.modal.history import History, LogLine
 from trimtab.emulation.modal.tasks import Task
 
 STREAMS: Final = {
@@ -18,12 +18,12 @@ STREAMS: Final = {
 }
 
 
-class StateJournal:
-    """Writes into the state, and wakes who reads an app's logs."""
+class KeptJournal:
+    """Writes into the history, and wakes who reads an app's logs."""
 
-    def __init__(self, state: State, bell: Bell) -> None:
-        """Write into this state, and ring this bell."""
-        self._state = state
+    def __init__(self, history: History, bell: Bell) -> None:
+        """Write into this history, and ring this bell."""
+        self._history = history
         self._bell = bell
 
     def write(self, task: Task, stream: LogStream, text: str) -> None:
@@ -36,7 +36,7 @@ class StateJournal:
         self._add(task, "", stream=0, state=state, data="")
 
     def _add(self, task: Task, call_id: str, *, stream: int, state: int, data: str) -> None:
-        self._state.add_log(
+        self._history.add_log(
             app_id=task.app_id,
             function_id=task.function_id,
             call_id=call_id,

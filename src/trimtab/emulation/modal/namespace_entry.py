@@ -50,6 +50,7 @@ def main(spec_path: Path) -> int:
     what = json.loads(spec_path.read_text())
     environment = json.loads(os.environ.pop("TRIMTAB_ATTEMPT"))
     arguments = (spec_path.parent / "arguments.bin").read_bytes()
+    die_with_parent()  # the plane's thread that waits for us: a plane that is killed leaves nothing running
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C at the desk is the plane's to pass on
     unshare(_NEW_MOUNTS | _NEW_IPC | _NEW_PIDS | (_NEW_NETWORK if what["block_network"] else 0))
     mount("none", Path("/"), None, RECURSIVE | PRIVATE)

@@ -29,7 +29,7 @@ from trimtab.emulation.modal.attempt import (
 from trimtab.emulation.modal.client_packages import PKG, lay_out_client
 from trimtab.emulation.modal.limits_here import share_of
 from trimtab.emulation.modal.loopback import Loopback
-from trimtab.emulation.modal.place import ARGUMENTS_PATH, AttemptPlace, Views, client_binds, remove_place
+from trimtab.emulation.modal.place import ARGUMENTS_PATH, AttemptPlace, Views, client_binds, sweep_places
 from trimtab.errors import ProgramError, ToolMissingError, TrimtabError
 from trimtab.process import Command, ProcessRunner, Secret
 
@@ -119,13 +119,7 @@ class NamespaceRunner:
 
     async def sweep(self) -> None:
         """Take away what attempts of an earlier plane left behind: their processes ended with it."""
-
-        def sweep() -> None:
-            with suppress(FileNotFoundError):
-                for folder in self._places.iterdir():
-                    remove_place(folder)
-
-        await asyncio.to_thread(sweep)
+        await asyncio.to_thread(sweep_places, self._places)
 
 
 class NamespaceAttempt:

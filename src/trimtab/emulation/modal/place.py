@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ from trimtab.emulation.modal.client_packages import DEPENDENCIES, PKG
 from trimtab.errors import UsageError
 
 ARGUMENTS_PATH = "/__modal/arguments.bin"
+
+
+def plane_name(state_dir: Path) -> str:
+    """Return what tells a plane's containers and images from another's, in the one engine that they share."""
+    return hashlib.sha256(str(state_dir.absolute()).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +94,13 @@ class AttemptPlace:
             )
             binds.append(Bind(source=target, path=mount.path, read_only=mount.read_only))
         return binds
+
+
+def sweep_places(places: Path) -> None:
+    """Remove what attempts of a plane that was killed left behind: mounts, views of Volumes."""
+    with suppress(FileNotFoundError):
+        for folder in places.iterdir():
+            remove_place(folder)
 
 
 def remove_place(folder: Path) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import os
 import secrets
 import time
 from collections.abc import Coroutine
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,16 +25,19 @@ from trimtab.emulation.modal.bell import Bell
 from trimtab.emulation.modal.definitions import App, Function, Mount, StoredSecret, Volume
 from trimtab.emulation.modal.description import Descriptions
 from trimtab.emulation.modal.execution import Execution
-from trimtab.emulation.modal.journal import STREAMS, StateJournal
+from trimtab.emulation.modal.history import KEEP_S
+from trimtab.emulation.modal.journal import STREAMS, KeptJournal
+from trimtab.emulation.modal.pruning import SENDING_S, Pruning, Unneeded
 from trimtab.emulation.modal.scheduler import Scheduler
 from trimtab.emulation.modal.settings import PlaneSettings
 from trimtab.emulation.modal.state import State
-from trimtab.emulation.modal.tasks import Task
+from trimtab.emulation.modal.tasks import DEFAULT_TIMEOUT_S, Task
 from trimtab.errors import TrimtabError
 from trimtab.process import Secret
+from trimtab.storage.durable import raise_write_error
 
+_DAY_S: Final = 24 * 3600.0
 _SILENT_S: Final = 60.0  # a client says every 15 s that it lives
-_DEFAULT_TIMEOUT_S: Final = 300
 
 STOPPED: Final = frozenset({api_pb2.APP_STATE_STOPPED, api_pb2.APP_STATE_STOPPING})
 
@@ -56,10 +59,15 @@ class Plane:
         self.execution = execution
         self.files_dir = _folder(state_dir / "files")
         self.blobs_dir = _folder(state_dir / "blobs")
-        self.state = State(state_dir / "state.db")
+        self.state = State(state_dir / "state.db", on_failure=self._fail)
         self.bell = Bell()
+        self.ending = asyncio.Event()
+        self.failure: TrimtabError | None = None
         self.builds: dict[str, Build] = {}
         self.descriptions = Descriptions(self.state, self.files_dir)
+        self.state_dir = state_dir
+        self.pruning = Pruning(self.state, state_dir, sending_s=settings.scaled(SENDING_S))
+        self._pruned_at = 0.0
         self.server_url = ""
         self.web_url = ""
         self.ports: tuple[int, ...] = ()
@@ -69,10 +77,11 @@ class Plane:
             runner=execution.runner,
             images=execution.images,
             settings=settings,
-            journal=StateJournal(self.state, self.bell),
+            journal=KeptJournal(self.state.history, self.bell),
             describe=self._describe,
             on_progress=self._on_progress,
         )
+        self.roster = self.scheduler.roster
         self._key = secrets.token_bytes(32)
         self._heard: dict[str, float] = {}
         self._jobs: set[asyncio.Task[None]] = set()
@@ -80,8 +89,8 @@ class Plane:
     async def open(self) -> None:
         """Clear what an earlier plane left, and go on with what it had not finished."""
         await self.execution.runner.sweep()
-        self.state.end_lost_tasks()
-        self.state.forget_old(now_s=time.time())
+        self.state.history.end_lost_tasks()
+        self.prune(older_s=KEEP_S)
         for app in self.state.all(App):
             if app.state == api_pb2.APP_STATE_STOPPING:
                 self._mark_stopped(app)
@@ -90,10 +99,32 @@ class Plane:
 
     async def close(self) -> None:
         """End every attempt, and close the state."""
-        await self.scheduler.close()
+        await self.roster.close()
         for job in tuple(self._jobs):
             job.cancel()
         self.state.close()
+
+    def _fail(self, error: TrimtabError) -> None:
+        """End, when the state can be written no more: a result that cannot be kept is taken by the next plane."""
+        self.failure = self.failure or error
+        self.ending.set()
+
+    # What is not needed
+
+    def prune(self, *, older_s: float, dry_run: bool = False) -> Unneeded:
+        """Remove what nothing needs and was not used for so long, but for images; return what that was."""
+        found = self.pruning.unneeded(older_s=older_s)
+        if not dry_run:
+            self._pruned_at = time.monotonic()
+            self.pruning.forget(found)
+            for record in found.records:
+                self.builds.pop(record.id, None)
+        return found
+
+    def prune_daily(self) -> None:
+        """Remove what Modal would not keep any longer either, once a day. Images stay: they may be dear to build."""
+        if time.monotonic() - self._pruned_at > _DAY_S:
+            self.prune(older_s=KEEP_S)
 
     # Apps
 
@@ -128,7 +159,7 @@ class Plane:
         self.spawn(self._wait_for_end(app))
 
     async def _wait_for_end(self, app: App) -> None:
-        while self.scheduler.tasks(app_id=app.id):
+        while self.roster.tasks(app_id=app.id):
             await self.bell.wait(f"app:{app.id}", 1.0)
         self._mark_stopped(app)
 
@@ -148,7 +179,7 @@ class Plane:
         if (
             app is not None
             and app.state == api_pb2.APP_STATE_DETACHED_DISCONNECTED
-            and not self.state.has_open_inputs(app_id)
+            and not self.state.history.has_open_inputs(app_id)
         ):
             self.stop(app)
 
@@ -161,7 +192,7 @@ class Plane:
             definition,
             server_url=self.server_url,
             ports=self.ports,
-            timeout_s=(definition.timeout_secs or _DEFAULT_TIMEOUT_S) * self.settings.time_scale,
+            timeout_s=self.settings.scaled(definition.timeout_secs or DEFAULT_TIMEOUT_S),
             identity_token=self._identity_token(task, definition),
         )
 
@@ -218,11 +249,19 @@ class Plane:
         """Return what proves that we gave an address out."""
         return hmac.new(self._key, f"{path}?{words}".encode(), hashlib.sha256).hexdigest()
 
+    def has_file(self, digest: str) -> bool:
+        """Tell whether a content is kept; from now on it counts as just used."""
+        try:
+            os.utime(self.files_dir / digest)
+        except FileNotFoundError:
+            return False
+        return True
+
     def keep_file(self, data: bytes) -> str:
         """Keep a content by its SHA-256, which is returned."""
         digest = hashlib.sha256(data).hexdigest()
         path = self.files_dir / digest
-        if not path.exists():
+        if not self.has_file(digest):
             temporary = path.with_name(f".{digest}.{secrets.token_hex(4)}")
             temporary.write_bytes(data)
             temporary.replace(path)
@@ -244,6 +283,8 @@ class Plane:
 
 
 def _folder(path: Path) -> Path:
-    with suppress(FileExistsError):
-        path.mkdir(mode=0o700)
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise_write_error(error, f"{path} was not made")
     return path

@@ -13,6 +13,7 @@ from trimtab.emulation.modal.attempt import ImageDefinition
 from trimtab.emulation.modal.definitions import App, Function, Mount, StoredSecret, Volume
 from trimtab.emulation.modal.limits import gpu_request
 from trimtab.emulation.modal.plane import Plane
+from trimtab.emulation.modal.tasks import DEFAULT_TIMEOUT_S
 from trimtab.errors import TrimtabError
 
 STATES: Final[dict[int, str]] = {
@@ -61,7 +62,7 @@ def _app(plane: Plane, app: App) -> dict[str, Any]:
                 "ended_at": row["ended_at"],
                 "ending": row["ending"],
             }
-            for row in plane.state.tasks(app_id=app.id)
+            for row in plane.state.history.tasks(app_id=app.id)
         ],
     }
 
@@ -81,7 +82,7 @@ def _function(plane: Plane, function: Function) -> dict[str, Any]:
             "gpu": gpu or None,
             "gpu_count": gpu_count,
         },
-        "timeout_s": definition.timeout_secs or 300,
+        "timeout_s": definition.timeout_secs or DEFAULT_TIMEOUT_S,
         "retries": {
             "max": policy.retries,
             "backoff": policy.backoff_coefficient,

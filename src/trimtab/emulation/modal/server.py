@@ -8,9 +8,11 @@ from __future__ import annotations
 import hmac
 import inspect
 import logging
+import sqlite3
 from collections.abc import Mapping
 from typing import Any, Final
 
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships none
 from grpclib import GRPCError, Status
 from grpclib.const import Cardinality, Handler
 from grpclib.server import Stream
@@ -19,11 +21,15 @@ from modal_proto.api_grpc import ModalClientBase
 import trimtab.emulation.modal.calls as _calls  # importing it registers the calls
 from trimtab.emulation.modal.attempt import TASK_HEADER
 from trimtab.emulation.modal.plane import Plane
-from trimtab.emulation.modal.rpc import CALLS, PAGE, Caller, Who
+from trimtab.emulation.modal.rpc import CALLS, PAGE, Caller, Who, invalid
 from trimtab.errors import TrimtabError
 from trimtab.process import Secret
 
 _log: Final = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
+"""The client sends by HTTP what is over 2 MiB; a batch of inputs, or a Dict's update, may be some 100 MiB."""
+_HEAD_BYTES: Final = 5  # of each message: compressed or not, and its length
 
 SUBJECTS: Final = tuple(_calls.__all__)
 
@@ -54,7 +60,7 @@ class Service:
             if (call.who is Who.CLIENT) is (caller.task is not None) and call.who is not Who.BOTH:
                 other = "a container may not" if caller.task is not None else "only a container may"
                 raise GRPCError(Status.PERMISSION_DENIED, f"{name}: {other} make this call")
-            request = await stream.recv_message()
+            request = await _receive(stream, known.request_type)
             try:
                 if is_stream:
                     async for response in call.handler(self._plane, caller, request):
@@ -66,6 +72,12 @@ class Service:
                 raise GRPCError(Status.FAILED_PRECONDITION, str(error)) from error
             except GRPCError:
                 raise
+            except sqlite3.DatabaseError as error:
+                raise GRPCError(
+                    Status.DATA_LOSS,
+                    f"{name}: the embedded Modal cannot write its state ({error}), and ends; "
+                    "`trimtab modal status` says what to do",
+                ) from error
             except Exception as error:
                 _log.exception("%s failed", name)
                 raise GRPCError(Status.DATA_LOSS, f"the embedded Modal failed at {name}: {error!r}") from error
@@ -75,7 +87,7 @@ class Service:
     def _caller(self, metadata: Any) -> Caller:
         task_token = metadata.get(TASK_HEADER)
         if task_token is not None:
-            task = self._plane.scheduler.task_of(str(task_token))
+            task = self._plane.roster.task_of(str(task_token))
             if task is None:
                 raise GRPCError(Status.UNAUTHENTICATED, "the task token belongs to no container that runs")
             return Caller(task=task)
@@ -87,6 +99,18 @@ class Service:
                 'the token is not this embedded Modal\'s; `eval "$(trimtab modal up --export)"` sets the right one',
             )
         return Caller(task=None)
+
+
+async def _receive(stream: Stream[Any, Any], kind: Any) -> Any:
+    """Return a call's message; refuse one that is none, or that would fill the memory, before it is read."""
+    head = await stream._stream.recv_data(_HEAD_BYTES)
+    size = int.from_bytes(head[1:], "big")
+    if len(head) < _HEAD_BYTES or head[0] or size > MAX_MESSAGE_BYTES:
+        raise invalid(f"a message of {size} bytes is not taken (compressed, cut short, or over {MAX_MESSAGE_BYTES})")
+    try:
+        return kind.FromString(await stream._stream.recv_data(size))
+    except DecodeError as error:
+        raise invalid(f"the message is no {kind.DESCRIPTOR.name}: {error}") from error
 
 
 def _unanswered(name: str) -> GRPCError:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from trimtab.storage.durable import write_whole
+
 BUILDER_VERSION: Final = "2025.06"
 """The image builder that the embedded workspace is set to: it decides what the client puts into images."""
 
@@ -30,9 +32,13 @@ class PlaneSettings:
     grace_s: float = 30.0
     max_containers: int = max(2, os.cpu_count() or 2)
 
+    def scaled(self, seconds: float) -> float:
+        """Return the real seconds that so many of Modal's take."""
+        return seconds * self.time_scale
+
     def write(self, path: Path) -> None:
-        """Write the settings where the background program reads them."""
-        path.write_text(json.dumps(asdict(self)))
+        """Write the settings where the background program reads them. Raises BudgetError when the disk is full."""
+        write_whole(path, json.dumps(asdict(self)).encode())
 
     @classmethod
     def read(cls, path: Path) -> PlaneSettings:

@@ -1,8 +1,7 @@
-"""What the embedded Modal remembers: apps, functions, calls, results and logs, in one SQLite file.
+"""What the embedded Modal remembers, in one SQLite file: what clients defined, what ran, and what apps share.
 
-Used by the plane alone (one process, one thread). Everything is written through before it is answered, so a plane that
-was killed goes on with what it had promised; nothing is kept in memory but what is being run. Holds secrets: the file
-has mode 0600.
+Used by the plane alone. Everything is written through before it is answered, so a plane that was killed goes on with
+what it had promised; nothing is kept in memory but what is being run.
 """
 
 from __future__ import annotations
@@ -10,97 +9,37 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import os
-import sqlite3
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from trimtab.emulation.modal import history, shared
+from trimtab.emulation.modal.database import open_database
 from trimtab.emulation.modal.definitions import Record
-
-KEEP_S: Final = 7 * 24 * 3600
-"""How long results and logs are kept. Modal keeps results 7 days: https://modal.com/docs/guide/job-queue."""
+from trimtab.errors import TrimtabError
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS record (
     kind TEXT NOT NULL, id TEXT PRIMARY KEY, app_id TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS record_by_name ON record (kind, name);
 CREATE INDEX IF NOT EXISTS record_by_app ON record (app_id, kind);
-CREATE TABLE IF NOT EXISTS call (
-    id TEXT PRIMARY KEY, function_id TEXT NOT NULL, app_id TEXT NOT NULL, caller_app_id TEXT NOT NULL,
-    is_map INTEGER NOT NULL, invocation INTEGER NOT NULL, created_at REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS call_by_function ON call (function_id);
-CREATE INDEX IF NOT EXISTS call_by_app ON call (app_id);
-CREATE TABLE IF NOT EXISTS input (
-    id TEXT PRIMARY KEY, call_id TEXT NOT NULL, idx INTEGER NOT NULL, body BLOB NOT NULL, failures INTEGER NOT NULL,
-    attempts INTEGER NOT NULL, entry INTEGER, output BLOB, status INTEGER);
-CREATE INDEX IF NOT EXISTS input_by_call ON input (call_id, idx);
-CREATE INDEX IF NOT EXISTS input_by_entry ON input (call_id, entry);
-CREATE INDEX IF NOT EXISTS input_unfinished ON input (call_id) WHERE entry IS NULL;
-CREATE TABLE IF NOT EXISTS chunk (call_id TEXT NOT NULL, idx INTEGER NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY (call_id, idx));
-CREATE TABLE IF NOT EXISTS log (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, app_id TEXT NOT NULL, function_id TEXT NOT NULL, call_id TEXT NOT NULL,
-    task_id TEXT NOT NULL, stream INTEGER NOT NULL, state INTEGER NOT NULL, at REAL NOT NULL, data TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS log_by_app ON log (app_id, seq);
-CREATE TABLE IF NOT EXISTS task (
-    id TEXT PRIMARY KEY, app_id TEXT NOT NULL, function_id TEXT NOT NULL, created_at REAL NOT NULL, started_at REAL,
-    ended_at REAL, ending TEXT);
-CREATE INDEX IF NOT EXISTS task_by_app ON task (app_id);
 """
-
 
 RecordT = TypeVar("RecordT", bound=Record)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
-    """A piece of output, or a change of an attempt's state (`state`, an api_pb2.TaskState)."""
-
-    seq: int
-    app_id: str
-    function_id: str
-    call_id: str
-    task_id: str
-    stream: int
-    state: int
-    at: float
-    data: str
-
-
 class State:
-    """The file and its tables."""
+    """The file: records of what was defined; `history` and `shared`."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file of a state folder, or make it."""
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("PRAGMA cache_size=-512")  # KiB: what is asked for again is young; the rest is the system's
-        self._db.executescript(_SCHEMA)
-        self._entry = self._db.execute("SELECT coalesce(max(entry), 0) FROM input").fetchone()[0]
+    def __init__(self, path: Path, *, on_failure: Callable[[TrimtabError], None] | None = None) -> None:
+        """Open the file of a state folder, or make it. Raises BudgetError on a full disk, ProgramError on damage."""
+        self._db = open_database(path, _SCHEMA + history.SCHEMA + shared.SCHEMA, on_failure=on_failure)
+        self.history = history.History(self._db)
+        self.shared = shared.Shared(self._db)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
-
-    def forget_old(self, *, now_s: float) -> None:
-        """Remove results, logs and attempts that are older than Modal keeps them."""
-        limit = now_s - KEEP_S
-        old = "SELECT id FROM call WHERE created_at < ?"
-        self._db.execute(f"DELETE FROM input WHERE entry IS NOT NULL AND call_id IN ({old})", (limit,))  # noqa: S608 - a constant
-        self._db.execute(f"DELETE FROM chunk WHERE call_id IN ({old})", (limit,))  # noqa: S608 - a constant
-        self._db.execute(
-            "DELETE FROM call WHERE created_at < ? AND NOT EXISTS (SELECT 1 FROM input WHERE call_id = call.id)",
-            (limit,),
-        )
-        self._db.execute("DELETE FROM log WHERE at < ?", (limit,))
-        self._db.execute("DELETE FROM task WHERE ended_at < ?", (limit,))
-
-    # What clients defined
 
     def put(self, record: Record) -> None:
         """Write a record, new or changed."""
@@ -138,185 +77,6 @@ class State:
     def remove(self, record: Record) -> None:
         """Forget a record."""
         self._db.execute("DELETE FROM record WHERE id = ?", (record.id,))
-
-    # Calls, their inputs and outputs
-
-    def add_call(
-        self, call_id: str, *, function_id: str, app_id: str, caller_app_id: str, is_map: bool, invocation: int
-    ) -> None:
-        """Note a call."""
-        self._db.execute(
-            "INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (call_id, function_id, app_id, caller_app_id, is_map, invocation, time.time()),
-        )
-
-    def call(self, call_id: str) -> sqlite3.Row | None:
-        """Return a call: id, function_id, app_id, caller_app_id, is_map, invocation, created_at."""
-        return self._row("SELECT * FROM call WHERE id = ?", call_id)
-
-    def add_inputs(self, call_id: str, inputs: list[tuple[str, int, bytes]]) -> None:
-        """Note inputs (id, index, serialised api_pb2.FunctionInput) of a call."""
-        with self._db:
-            self._db.execute("BEGIN")
-            self._db.executemany(
-                "INSERT INTO input VALUES (?, ?, ?, ?, 0, 0, NULL, NULL, NULL)",
-                [(input_id, call_id, idx, body) for input_id, idx, body in inputs],
-            )
-
-    def input(self, input_id: str) -> sqlite3.Row | None:
-        """Return an input with its call: the columns of both tables."""
-        return self._row(
-            "SELECT input.*, call.function_id, call.app_id, call.invocation, call.is_map"
-            " FROM input JOIN call ON call.id = call_id WHERE input.id = ?",
-            input_id,
-        )
-
-    def count_attempt(self, input_id: str) -> None:
-        """Note that one more attempt at an input began."""
-        self._db.execute("UPDATE input SET attempts = attempts + 1 WHERE id = ?", (input_id,))
-
-    def count_failure(self, input_id: str) -> None:
-        """Note that an attempt at an input failed and is to be repeated."""
-        self._db.execute("UPDATE input SET failures = failures + 1 WHERE id = ?", (input_id,))
-
-    def finish(self, input_id: str, output: bytes, status: int) -> None:
-        """Keep the output of an input: a serialised api_pb2.FunctionGetOutputsItem."""
-        self._entry += 1
-        self._db.execute(
-            "UPDATE input SET output = ?, status = ?, entry = ? WHERE id = ? AND entry IS NULL",
-            (output, status, self._entry, input_id),
-        )
-
-    def outputs(self, call_id: str, *, after: int, first: int, last: int, limit: int) -> list[tuple[int, bytes]]:
-        """Return (entry, output) of the inputs whose index lies between first and last, oldest entry first."""
-        return self._db.execute(
-            "SELECT entry, output FROM input WHERE call_id = ? AND entry > ? AND idx BETWEEN ? AND ?"
-            " ORDER BY entry LIMIT ?",
-            (call_id, after, first, last, limit),
-        ).fetchall()
-
-    def clear_outputs(self, call_id: str) -> None:
-        """Forget what was fetched; and the call with its last input."""
-        self._db.execute("DELETE FROM input WHERE call_id = ? AND entry IS NOT NULL", (call_id,))
-
-    def unfinished(self, call_id: str) -> int:
-        """Count the inputs of a call that have no output."""
-        row = self._db.execute("SELECT count(*) FROM input WHERE call_id = ? AND entry IS NULL", (call_id,))
-        return int(row.fetchone()[0])
-
-    def statuses(self, call_id: str) -> dict[int | None, int]:
-        """Count the inputs of a call by the status of their result; None for those without one."""
-        return dict(
-            self._db.execute("SELECT status, count(*) FROM input WHERE call_id = ? GROUP BY status", (call_id,))
-        )
-
-    def open_inputs(self, *, app_id: str | None = None, call_id: str | None = None) -> list[tuple[str, str, str]]:
-        """Return (input, function, app) of what has no output yet: of all, of an app, or of a call."""
-        return self._db.execute(
-            "SELECT input.id, function_id, app_id FROM input JOIN call ON call.id = call_id WHERE entry IS NULL"
-            " AND (? IS NULL OR app_id = ?) AND (? IS NULL OR call_id = ?) ORDER BY input.rowid",
-            (app_id, app_id, call_id, call_id),
-        ).fetchall()
-
-    def has_open_inputs(self, app_id: str) -> bool:
-        """Tell whether an app has anything left to do."""
-        row = self._row(
-            "SELECT 1 FROM call JOIN input ON input.call_id = call.id AND entry IS NULL WHERE app_id = ? LIMIT 1",
-            app_id,
-        )
-        return row is not None
-
-    def calls_of(self, function_id: str) -> list[sqlite3.Row]:
-        """Return the calls of a function, oldest first."""
-        return self._rows("SELECT * FROM call WHERE function_id = ? ORDER BY created_at", function_id)
-
-    def add_chunks(self, call_id: str, chunks: list[tuple[int, bytes]]) -> None:
-        """Keep what a generator yielded; a repeated attempt writes over what it had yielded before."""
-        with self._db:
-            self._db.execute("BEGIN")
-            self._db.executemany(
-                "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?)", [(call_id, index, body) for index, body in chunks]
-            )
-
-    def chunks(self, call_id: str, *, after: int, limit: int = 64) -> list[tuple[int, bytes]]:
-        """Return (index, chunk) of a generator's call."""
-        return self._db.execute(
-            "SELECT idx, body FROM chunk WHERE call_id = ? AND idx > ? ORDER BY idx LIMIT ?", (call_id, after, limit)
-        ).fetchall()
-
-    # Attempts and logs
-
-    def add_task(self, task_id: str, app_id: str, function_id: str) -> None:
-        """Note that an attempt was made."""
-        self._db.execute(
-            "INSERT INTO task VALUES (?, ?, ?, ?, NULL, NULL, NULL)", (task_id, app_id, function_id, time.time())
-        )
-
-    def start_task(self, task_id: str) -> None:
-        """Note that an attempt asked for its first input."""
-        self._db.execute("UPDATE task SET started_at = ? WHERE id = ?", (time.time(), task_id))
-
-    def end_task(self, task_id: str, ending: str) -> None:
-        """Note how an attempt ended."""
-        self._db.execute("UPDATE task SET ended_at = ?, ending = ? WHERE id = ?", (time.time(), ending, task_id))
-
-    def end_lost_tasks(self) -> None:
-        """Note that attempts of an earlier plane ended with it."""
-        self._db.execute(
-            "UPDATE task SET ended_at = ?, ending = 'the plane ended' WHERE ended_at IS NULL", (time.time(),)
-        )
-
-    def task(self, task_id: str) -> sqlite3.Row | None:
-        """Return an attempt: id, app_id, function_id, created_at, started_at, ended_at, ending."""
-        return self._row("SELECT * FROM task WHERE id = ?", task_id)
-
-    def tasks(self, *, app_id: str | None = None) -> list[sqlite3.Row]:
-        """Return the attempts of an app, or all, oldest first."""
-        return self._rows("SELECT * FROM task WHERE ? IS NULL OR app_id = ? ORDER BY created_at", app_id, app_id)
-
-    def add_log(
-        self, *, app_id: str, function_id: str, call_id: str, task_id: str, stream: int, state: int, data: str
-    ) -> None:
-        """Keep a piece of output."""
-        self._db.execute(
-            "INSERT INTO log (app_id, function_id, call_id, task_id, stream, state, at, data)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (app_id, function_id, call_id, task_id, stream, state, time.time(), data),
-        )
-
-    def logs(self, app_id: str, *, after: int, limit: int) -> list[LogLine]:
-        """Return an app's output after a sequence number."""
-        rows = self._db.execute(
-            "SELECT seq, app_id, function_id, call_id, task_id, stream, state, at, data FROM log"
-            " WHERE app_id = ? AND seq > ? ORDER BY seq LIMIT ?",
-            (app_id, after, limit),
-        ).fetchall()
-        return [_log_line(row) for row in rows]
-
-    def logs_between(self, app_id: str, *, since: float, until: float) -> Iterator[LogLine]:
-        """Yield an app's output of a time, youngest first."""
-        rows = self._db.execute(
-            "SELECT seq, app_id, function_id, call_id, task_id, stream, state, at, data FROM log"
-            " WHERE app_id = ? AND at BETWEEN ? AND ? ORDER BY seq DESC",
-            (app_id, since, until),
-        )
-        yield from map(_log_line, rows)
-
-    def _row(self, sql: str, *values: object) -> sqlite3.Row | None:
-        cursor = self._db.execute(sql, values)
-        cursor.row_factory = sqlite3.Row
-        row: sqlite3.Row | None = cursor.fetchone()
-        return row
-
-    def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
-        cursor = self._db.execute(sql, values)
-        cursor.row_factory = sqlite3.Row
-        return cursor.fetchall()
-
-
-def _log_line(row: tuple[Any, ...]) -> LogLine:
-    names = ("seq", "app_id", "function_id", "call_id", "task_id", "stream", "state", "at", "data")
-    return LogLine(**dict(zip(names, row, strict=True)))
 
 
 def _read(kind: type[RecordT], body: str) -> RecordT:

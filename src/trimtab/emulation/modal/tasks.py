@@ -6,11 +6,15 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Final
 
 from modal_proto import api_pb2
 
 from trimtab.emulation.modal.attempt import AttemptEnd, AttemptHandle
 from trimtab.emulation.modal.definitions import Function
+
+DEFAULT_TIMEOUT_S: Final = 300
+"""What an input, and a container's start, may take where nothing is declared (https://modal.com/docs/guide/timeouts)."""
 
 
 @dataclass(kw_only=True)

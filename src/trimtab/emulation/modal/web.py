@@ -6,6 +6,7 @@ Blobs, blocks and files go by addresses that carry a seal (they work for whoever
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import os
@@ -19,8 +20,10 @@ from grpclib import GRPCError
 
 from trimtab.emulation.modal.calls.containers import task_of
 from trimtab.emulation.modal.calls.inputs import enter, open_call
-from trimtab.emulation.modal.definitions import App, Function
+from trimtab.emulation.modal.definitions import App, Function, Volume
+from trimtab.emulation.modal.history import KEEP_S
 from trimtab.emulation.modal.plane import Plane
+from trimtab.emulation.modal.pruning import holdings, prune_images, told
 from trimtab.emulation.modal.record import describe
 from trimtab.process import Secret
 
@@ -47,6 +50,8 @@ class Web:
                 web.put("/block/{name}", self._put_block),
                 web.get("/file", self._get_file),
                 web.get("/control/status", self._status),
+                web.get("/control/holdings", self._holdings),
+                web.post("/control/prune", self._prune),
                 web.post("/control/interrupt", self._interrupt),
                 web.post("/control/trigger", self._trigger),
             ]
@@ -113,18 +118,41 @@ class Web:
         self._require_token(request)
         return web.json_response(describe(self._plane))
 
+    async def _holdings(self, request: web.Request) -> web.StreamResponse:
+        """Tell what all this takes, and what of it could go by itself."""
+        self._require_token(request)
+        plane, built = self._plane, self._plane.execution.built
+        found = plane.prune(older_s=KEEP_S, dry_run=True)
+        volumes = list(plane.state.all(Volume))
+
+        def look() -> dict[str, Any]:
+            images = built.holdings(found.needed_images) if built is not None else ()
+            prunable = told(found, prune_images(built, found, dry_run=True))
+            return {**holdings(plane.state_dir, volumes, images), "prunable": prunable}
+
+        return web.json_response(await asyncio.to_thread(look))
+
+    async def _prune(self, request: web.Request) -> web.StreamResponse:
+        """Remove what nothing needs and was not used for a time."""
+        self._require_token(request)
+        words = await request.json()
+        dry_run = bool(words["dry_run"])
+        found = self._plane.prune(older_s=float(words["older_s"]), dry_run=dry_run)
+        images = await asyncio.to_thread(prune_images, self._plane.execution.built, found, dry_run=dry_run)
+        return web.json_response(told(found, images))
+
     async def _interrupt(self, request: web.Request) -> web.StreamResponse:
         """Preempt one container, or every one of a function or an app, that works on something."""
         self._require_token(request)
         target = (await request.json())["target"]
-        found = [task for task in self._plane.scheduler.tasks() if task.running and target in self._names(task)]
+        found = [task for task in self._plane.roster.tasks() if task.running and target in self._names(task)]
         if target.startswith("ta-"):
             try:
                 found = [task_of(self._plane, target)]
             except GRPCError as error:
                 raise web.HTTPNotFound(text=str(error.message)) from error
         for task in found:
-            self._plane.scheduler.preempt(task)
+            self._plane.roster.preempt(task)
         return web.json_response([task.id for task in found])
 
     def _names(self, task: Any) -> set[str]:

@@ -153,7 +153,7 @@ async def app_list(plane: Plane, caller: Caller, request: api_pb2.AppListRequest
                 state=api_pb2.AppState.ValueType(app.state),
                 created_at=app.created_at,
                 stopped_at=app.stopped_at,
-                n_running_tasks=len(plane.scheduler.tasks(app_id=app.id)),
+                n_running_tasks=len(plane.roster.tasks(app_id=app.id)),
             )
             for app in plane.state.all(App)
         ]

@@ -44,7 +44,7 @@ async def function_get_inputs(
         response.inputs.add(kill_switch=True)
         return response
     for input_id in taken:
-        row = plane.state.input(input_id)
+        row = plane.state.history.input(input_id)
         if row is None:
             continue
         response.inputs.add(
@@ -70,7 +70,7 @@ async def function_call_put_data_out(plane: Plane, caller: Caller, request: api_
     """Take what a generator yields."""
     call_of(plane, caller, request.function_call_id)
     chunks = [(chunk.index, chunk.SerializeToString()) for chunk in request.data_chunks]
-    plane.state.add_chunks(request.function_call_id, chunks)
+    plane.state.history.add_chunks(request.function_call_id, chunks)
     plane.bell.ring(f"chunk:{request.function_call_id}")
 
 
@@ -100,15 +100,15 @@ async def container_stop(
 ) -> api_pb2.ContainerStopResponse:
     """Interrupt an attempt, whose inputs run again (`modal container stop`); or let one end itself, `graceful`."""
     if caller.task is not None:
-        plane.scheduler.retire(caller.task)
+        plane.roster.retire(caller.task)
     else:
-        plane.scheduler.preempt(task_of(plane, request.task_id))
+        plane.roster.preempt(task_of(plane, request.task_id))
     return api_pb2.ContainerStopResponse()
 
 
 def task_of(plane: Plane, task_id: str) -> Task:
     """Return an attempt that lives. Raises NOT_FOUND."""
-    for task in plane.scheduler.tasks():
+    for task in plane.roster.tasks():
         if task.id == task_id:
             return task
     raise not_found(f"Container {task_id!r} does not run")
@@ -118,7 +118,7 @@ def task_of(plane: Plane, task_id: str) -> Task:
 async def task_list(plane: Plane, caller: Caller, request: api_pb2.TaskListRequest) -> api_pb2.TaskListResponse:
     """List the attempts that live, for `modal container list`."""
     response = api_pb2.TaskListResponse()
-    for task in plane.scheduler.tasks(app_id=request.app_id or None):
+    for task in plane.roster.tasks(app_id=request.app_id or None):
         app = plane.state.get(App, task.app_id)
         response.tasks.add(
             task_id=task.id,
@@ -135,7 +135,7 @@ async def task_get_info(
     plane: Plane, caller: Caller, request: api_pb2.TaskGetInfoRequest
 ) -> api_pb2.TaskGetInfoResponse:
     """Tell when an attempt began and ended."""
-    row = plane.state.task(request.task_id)
+    row = plane.state.history.task(request.task_id)
     if row is None:
         raise not_found(f"Container {request.task_id!r} not found")
     return api_pb2.TaskGetInfoResponse(

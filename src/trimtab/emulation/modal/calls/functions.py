@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
 from trimtab.emulation.modal.calls.apps import app_of, deployed
 from trimtab.emulation.modal.definitions import App, Class, Function, new_id
+from trimtab.emulation.modal.handles import definition_of, function_data, function_metadata, metadata_of
 from trimtab.emulation.modal.limits import refusals
 from trimtab.emulation.modal.plane import Plane
 from trimtab.emulation.modal.rpc import Caller, Who, answers, denied, invalid, not_found, unsupported
@@ -23,71 +23,14 @@ def function_of(plane: Plane, function_id: str) -> Function:
     return function
 
 
-def callable_by(plane: Plane, caller: Caller, function: Function) -> None:
-    """Refuse an attempt that calls what is neither of its own app nor deployed for all."""
-    if caller.task is None or function.app_id == caller.app_id:
-        return
-    app = plane.state.get(App, function.app_id)
-    if app is None or app.state != api_pb2.APP_STATE_DEPLOYED:
-        raise denied(f"Function {function.id} belongs to another app, which is not deployed")
-
-
-def _metadata(function_id: str, app_id: str, function: Any) -> api_pb2.FunctionHandleMetadata:
-    """Return a function's handle, from what FunctionPrecreate or FunctionCreate sent."""
-    metadata = api_pb2.FunctionHandleMetadata(
-        function_name=function.function_name,
-        function_type=function.function_type,
-        function_schema=function.function_schema,
-        supported_input_formats=function.supported_input_formats,
-        supported_output_formats=function.supported_output_formats,
-        definition_id=f"de-{function_id[3:]}",
-        app_id=app_id,
-    )
-    for name, method in function.method_definitions.items():
-        metadata.method_handle_metadata[name].CopyFrom(
-            api_pb2.FunctionHandleMetadata(
-                function_name=method.function_name,
-                function_type=method.function_type,
-                is_method=True,
-                use_method_name=name,
-                definition_id=metadata.definition_id,
-                function_schema=method.function_schema,
-                supported_input_formats=method.supported_input_formats,
-                supported_output_formats=method.supported_output_formats,
-            )
-        )
-    if isinstance(function, api_pb2.Function):
-        metadata.class_parameter_info.CopyFrom(function.class_parameter_info)
-        metadata.is_method = function.is_method
-    return metadata
-
-
-def function_data(function: Function, definition: api_pb2.Function) -> api_pb2.FunctionData:
-    """Return what `Function.info()` reads."""
-    data = api_pb2.FunctionData(
-        module_name=definition.module_name,
-        function_name=definition.function_name,
-        function_type=definition.function_type,
-        warm_pool_size=definition.warm_pool_size,
-        concurrency_limit=definition.concurrency_limit,
-        task_idle_timeout_secs=definition.task_idle_timeout_secs,
-        autoscaler_settings=definition.autoscaler_settings,
-        timeout_secs=definition.timeout_secs,
-        startup_timeout_secs=definition.startup_timeout_secs,
-        is_class=definition.is_class,
-        class_parameter_info=definition.class_parameter_info,
-        is_method=definition.is_method,
-        method_definitions=definition.method_definitions,
-        method_definitions_set=True,
-        schedule=definition.schedule,
-        function_schema=definition.function_schema,
-        supported_input_formats=definition.supported_input_formats,
-        supported_output_formats=definition.supported_output_formats,
-        ranked_functions=[api_pb2.FunctionData.RankedFunction(rank=0, function=definition)],
-    )
-    if not definition.HasField("schedule"):
-        data.ClearField("schedule")
-    return data
+def callable_by(plane: Plane, caller: Caller, function_id: str) -> Function:
+    """Return a function that the caller may call: a person any, an attempt its own app's and deployed ones."""
+    function = function_of(plane, function_id)
+    if caller.task is not None and function.app_id != caller.app_id:
+        app = plane.state.get(App, function.app_id)
+        if app is None or app.state != api_pb2.APP_STATE_DEPLOYED:
+            raise denied(f"Function {function.id} belongs to another app, which is not deployed")
+    return function
 
 
 @answers(who=Who.CLIENT)
@@ -101,7 +44,7 @@ async def function_precreate(
         function = Function(id=new_id("fu"), app_id=app.id, name=request.function_name)
         plane.state.put(function)
     return api_pb2.FunctionPrecreateResponse(
-        function_id=function.id, handle_metadata=_metadata(function.id, app.id, request)
+        function_id=function.id, handle_metadata=function_metadata(function.id, app.id, request)
     )
 
 
@@ -112,14 +55,12 @@ async def function_create(
     """Define a function: code, image, resources, mounts, retries. Refuses what Modal would refuse."""
     definition, ranks = _definition(request)
     app = app_of(plane, request.app_id)
-    wrong = refusals(definition)
-    if wrong:
-        raise invalid(f"Function {definition.function_name}: " + " ".join(str(refusal) for refusal in wrong))
+    _require_allowed(definition)
     _require_supported(definition)
     function = plane.state.get(Function, request.existing_function_id)
     if function is None:
         function = Function(id=new_id("fu"), app_id=app.id)
-    metadata = _metadata(function.id, app.id, definition)
+    metadata = function_metadata(function.id, app.id, definition)
     function.name = definition.function_name
     function.definition = definition.SerializeToString(deterministic=True)
     function.metadata = metadata.SerializeToString()
@@ -129,7 +70,7 @@ async def function_create(
         function_id=function.id,
         function=definition,
         handle_metadata=metadata,
-        function_data=function_data(function, definition),
+        function_data=function_data(definition),
     )
 
 
@@ -143,13 +84,17 @@ def _definition(request: api_pb2.FunctionCreateRequest) -> tuple[api_pb2.Functio
             raise invalid("The function has no definition")
         definition = ranked[0].function
         for other in ranked[1:]:
-            wrong = refusals(other.function)
-            if wrong:
-                raise invalid(f"Function {definition.function_name}: " + " ".join(map(str, wrong)))
+            _require_allowed(other.function)
         return definition, len(ranked)
     if request.HasField("schedule") and not definition.HasField("schedule"):
         definition.schedule.CopyFrom(request.schedule)
     return definition, 1
+
+
+def _require_allowed(definition: api_pb2.Function) -> None:
+    wrong = refusals(definition)
+    if wrong:
+        raise invalid(f"Function {definition.function_name}: " + " ".join(map(str, wrong)))
 
 
 def _require_supported(definition: api_pb2.Function) -> None:
@@ -205,11 +150,8 @@ async def function_get(
     if function_id is None:
         raise not_found(f"App '{request.app_name}' has no function '{request.object_tag}'")
     function = function_of(plane, function_id)
-    definition = api_pb2.Function.FromString(function.definition)
     return api_pb2.FunctionGetResponse(
-        function_id=function.id,
-        handle_metadata=api_pb2.FunctionHandleMetadata.FromString(function.metadata),
-        function=function_data(function, definition),
+        function_id=function.id, handle_metadata=metadata_of(function), function=function_data(definition_of(function))
     )
 
 
@@ -218,11 +160,9 @@ async def function_get_by_id(
     plane: Plane, caller: Caller, request: api_pb2.FunctionGetByIdRequest
 ) -> api_pb2.FunctionGetByIdResponse:
     """Return a function's definition, for `Function.info`."""
-    function = function_of(plane, request.function_id)
-    callable_by(plane, caller, function)
+    function = callable_by(plane, caller, request.function_id)
     return api_pb2.FunctionGetByIdResponse(
-        function=function_data(function, api_pb2.Function.FromString(function.definition)),
-        handle_metadata=api_pb2.FunctionHandleMetadata.FromString(function.metadata),
+        function=function_data(definition_of(function)), handle_metadata=metadata_of(function)
     )
 
 
@@ -241,13 +181,10 @@ async def function_bind_params(
     plane: Plane, caller: Caller, request: api_pb2.FunctionBindParamsRequest
 ) -> api_pb2.FunctionBindParamsResponse:
     """Make the variant of a class or function that has these parameters or options: the same for the same."""
-    base = function_of(plane, request.function_id)
-    callable_by(plane, caller, base)
-    definition = api_pb2.Function.FromString(base.definition)
+    base = callable_by(plane, caller, request.function_id)
+    definition = definition_of(base)
     _apply(definition, request.function_options)
-    wrong = refusals(definition)
-    if wrong:
-        raise invalid(f"Function {definition.function_name}: " + " ".join(map(str, wrong)))
+    _require_allowed(definition)
     words = definition.SerializeToString(deterministic=True) + b"\0" + request.serialized_params
     variant_id = "fu-" + hashlib.sha256(base.id.encode() + words).hexdigest()[:22]
     variant = Function(
@@ -260,7 +197,7 @@ async def function_bind_params(
         params=request.serialized_params,
     )
     plane.state.put(variant)
-    metadata = api_pb2.FunctionHandleMetadata.FromString(base.metadata)
+    metadata = metadata_of(base)
     metadata.base_function_id = base.id
     return api_pb2.FunctionBindParamsResponse(bound_function_id=variant_id, handle_metadata=metadata)
 
@@ -299,8 +236,7 @@ async def function_get_current_stats(
     plane: Plane, caller: Caller, request: api_pb2.FunctionGetCurrentStatsRequest
 ) -> api_pb2.FunctionStats:
     """Tell how much waits for a function, and how many containers it has."""
-    function = function_of(plane, request.function_id)
-    callable_by(plane, caller, function)
+    function = callable_by(plane, caller, request.function_id)
     waiting, tasks, running = plane.scheduler.backlog(function.id)
     return api_pb2.FunctionStats(backlog=waiting, num_total_tasks=tasks, num_running_inputs=running)
 
@@ -311,7 +247,7 @@ async def function_update_scheduling_params(
 ) -> api_pb2.FunctionUpdateSchedulingParamsResponse:
     """Change how many containers a function may have, for `update_autoscaler`."""
     function = function_of(plane, request.function_id)
-    definition = api_pb2.Function.FromString(function.definition)
+    definition = definition_of(function)
     definition.autoscaler_settings.MergeFrom(request.settings)
     if request.settings.HasField("max_containers"):
         definition.concurrency_limit = request.settings.max_containers

@@ -42,7 +42,8 @@ async def image_get_or_create(
             definition=definition.SerializeToString(deterministic=True),
             builder_version=request.builder_version,
         )
-        plane.state.put(image)
+    image.used_at = time.time()
+    plane.state.put(image)
     build = plane.build(plane.descriptions.image(image.id))
     response = api_pb2.ImageGetOrCreateResponse(image_id=image.id)
     if build.result is not None and build.result.status == Status.GENERIC_STATUS_SUCCESS:

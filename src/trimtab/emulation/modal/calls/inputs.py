@@ -11,6 +11,7 @@ from modal_proto import api_pb2
 
 from trimtab.emulation.modal.calls.functions import callable_by, function_of, require_running
 from trimtab.emulation.modal.definitions import Function, new_id
+from trimtab.emulation.modal.handles import definition_of
 from trimtab.emulation.modal.plane import Plane
 from trimtab.emulation.modal.rpc import Caller, Who, answers, denied, not_found
 
@@ -25,7 +26,7 @@ Status = api_pb2.GenericResult
 
 def call_of(plane: Plane, caller: Caller, call_id: str) -> Row:
     """Return a call that the caller may see: its app's own, or one that it made. Raises NOT_FOUND, DENIED."""
-    row = plane.state.call(call_id)
+    row = plane.state.history.call(call_id)
     if row is None:
         raise not_found(f"Function call {call_id!r} not found")
     if caller.task is not None and caller.app_id not in {row["app_id"], row["caller_app_id"]}:
@@ -38,7 +39,7 @@ def enter(
 ) -> list[api_pb2.FunctionPutInputsResponseItem]:
     """Keep inputs of a call, and let them run."""
     named = [(new_id("in"), idx, body) for idx, body in inputs]
-    plane.state.add_inputs(call_id, named)
+    plane.state.history.add_inputs(call_id, named)
     plane.scheduler.submit(function.id, [input_id for input_id, _, _ in named])
     return [
         api_pb2.FunctionPutInputsResponseItem(idx=idx, input_id=input_id, input_jwt=input_id)
@@ -50,7 +51,7 @@ def open_call(plane: Plane, function: Function, *, caller_app_id: str, is_map: b
     """Note a call of a function; return its id."""
     require_running(plane, function)
     call_id = new_id("fc")
-    plane.state.add_call(
+    plane.state.history.add_call(
         call_id,
         function_id=function.id,
         app_id=function.app_id,
@@ -70,8 +71,7 @@ async def function_map(
     plane: Plane, caller: Caller, request: api_pb2.FunctionMapRequest
 ) -> api_pb2.FunctionMapResponse:
     """Begin a call: `remote`, `spawn`, `map`, `starmap`."""
-    function = function_of(plane, request.function_id)
-    callable_by(plane, caller, function)
+    function = callable_by(plane, caller, request.function_id)
     call_id = open_call(
         plane,
         function,
@@ -79,12 +79,11 @@ async def function_map(
         is_map=request.function_call_type == api_pb2.FUNCTION_CALL_TYPE_MAP,
         invocation=request.function_call_invocation_type,
     )
-    definition = api_pb2.Function.FromString(function.definition)
     return api_pb2.FunctionMapResponse(
         function_call_id=call_id,
         function_call_jwt=call_id,
         pipelined_inputs=enter(plane, function, _bodies(request.pipelined_inputs), call_id=call_id),
-        retry_policy=definition.retry_policy,
+        retry_policy=definition_of(function).retry_policy,
         sync_client_retries_enabled=False,  # the plane repeats: then a call goes on when its client has left
         max_inputs_outstanding=_MAX_OUTSTANDING,
     )
@@ -121,9 +120,9 @@ async def function_get_outputs(
     deadline = time.monotonic() + min(request.timeout, _STREAM_S)
     limit = request.max_values or _MAX_OUTPUTS
     while True:
-        found = plane.state.outputs(call_id, after=after, first=first, last=last, limit=limit)
+        found = plane.state.history.outputs(call_id, after=after, first=first, last=last, limit=limit)
         left_s = deadline - time.monotonic()
-        if found or left_s <= 0 or not plane.state.unfinished(call_id):
+        if found or left_s <= 0 or not plane.state.history.unfinished(call_id):
             break
         await plane.bell.wait(call_id, left_s)
     response = api_pb2.FunctionGetOutputsResponse(last_entry_id=request.last_entry_id)
@@ -134,12 +133,12 @@ async def function_get_outputs(
             break
         response.outputs.append(api_pb2.FunctionGetOutputsItem.FromString(output))
         response.last_entry_id = f"{entry}-0"
-    if not found and request.timeout and not plane.state.unfinished(call_id):
+    if not found and request.timeout and not plane.state.history.unfinished(call_id):
         # a map that has not sent its inputs yet: without a pause its client would ask without end
         await plane.bell.wait(call_id, min(0.05, request.timeout))
-    response.num_unfinished_inputs = plane.state.unfinished(call_id)
+    response.num_unfinished_inputs = plane.state.history.unfinished(call_id)
     if request.clear_on_success and (response.outputs or not request.timeout):
-        plane.state.clear_outputs(call_id)
+        plane.state.history.clear_outputs(call_id)
     return response
 
 
@@ -151,13 +150,13 @@ async def function_call_from_id(
     row = call_of(plane, caller, request.function_call_id)
     return api_pb2.FunctionCallFromIdResponse(
         function_call_id=row["id"],
-        num_inputs=sum(plane.state.statuses(row["id"]).values()),
+        num_inputs=sum(plane.state.history.statuses(row["id"]).values()),
         metadata=api_pb2.FunctionCallHandleMetadata(app_id=row["app_id"], function_id=row["function_id"]),
     )
 
 
 def _info(plane: Plane, row: Row) -> api_pb2.FunctionCallInfo:
-    counts = plane.state.statuses(row["id"])
+    counts = plane.state.history.statuses(row["id"])
     known: dict[int | None, str] = {
         None: "pending",
         Status.GENERIC_STATUS_SUCCESS: "succeeded",
@@ -185,7 +184,7 @@ async def function_call_list(
     plane: Plane, caller: Caller, request: api_pb2.FunctionCallListRequest
 ) -> api_pb2.FunctionCallListResponse:
     """List the calls of a function."""
-    calls = [_info(plane, row) for row in plane.state.calls_of(request.function_id)]
+    calls = [_info(plane, row) for row in plane.state.history.calls_of(request.function_id)]
     return api_pb2.FunctionCallListResponse(function_calls=calls)
 
 
@@ -205,7 +204,7 @@ async def function_call_get_data_out(
     after = request.last_index
     deadline = time.monotonic() + _STREAM_S
     while time.monotonic() < deadline:
-        chunks = plane.state.chunks(request.function_call_id, after=after)
+        chunks = plane.state.history.chunks(request.function_call_id, after=after)
         for index, body in chunks:
             yield api_pb2.DataChunk.FromString(body)
             after = index

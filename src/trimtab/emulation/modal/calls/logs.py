@@ -9,10 +9,10 @@ from typing import Any, Final
 from modal_proto import api_pb2
 
 from trimtab.emulation.modal.calls.apps import app_of
+from trimtab.emulation.modal.history import LogLine
 from trimtab.emulation.modal.journal import batch
 from trimtab.emulation.modal.plane import Plane
 from trimtab.emulation.modal.rpc import Caller, Who, answers
-from trimtab.emulation.modal.state import LogLine
 
 _MAX_STREAM_S: Final = 55.0
 _MAX_LINES: Final = 500
@@ -46,7 +46,7 @@ async def app_get_logs(
     deadline = time.monotonic() + min(request.timeout, _MAX_STREAM_S)
     while True:
         has_ended = app_of(plane, request.app_id).state in ends
-        lines = plane.state.logs(request.app_id, after=after, limit=_MAX_LINES)
+        lines = plane.state.history.logs(request.app_id, after=after, limit=_MAX_LINES)
         for line in lines:
             after = line.seq
             if wanted(line):
@@ -68,7 +68,7 @@ async def app_fetch_logs(
     wanted = _filter(request)
     found: list[LogLine] = []
     since, until = (stamp.ToNanoseconds() / 1e9 for stamp in (request.since, request.until))
-    for line in plane.state.logs_between(request.app_id, since=since, until=until or time.time()):
+    for line in plane.state.history.logs_between(request.app_id, since=since, until=until or time.time()):
         if line.data and wanted(line):
             found.append(line)
         if len(found) == (request.limit or _MAX_LINES):
@@ -85,7 +85,7 @@ async def app_count_logs(
     since, until = (stamp.ToNanoseconds() / 1e9 for stamp in (request.since, request.until))
     width_s = request.bucket_secs or 60
     counts: dict[int, int] = {}
-    for line in plane.state.logs_between(request.app_id, since=since, until=until):
+    for line in plane.state.history.logs_between(request.app_id, since=since, until=until):
         if line.data and wanted(line):
             start = int(line.at // width_s * width_s)
             counts[start] = counts.get(start, 0) + 1

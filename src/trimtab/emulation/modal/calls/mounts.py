@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
@@ -48,14 +50,14 @@ async def mount_get_or_create(
             id=new_id("mo"),
             app_id=request.app_id,
             name=request.deployment_name,
-            files=[(file.filename, file.sha256_hex, file.mode) for file in request.files],
+            files=[(_absolute(file.filename), _plain(file.sha256_hex), file.mode) for file in request.files],
         )
         plane.state.put(found)
     return api_pb2.MountGetOrCreateResponse(mount_id=found.id, handle_metadata=api_pb2.MountHandleMetadata())
 
 
 def _is_kept(plane: Plane, digest: str) -> bool:
-    return (plane.files_dir / _plain(digest)).is_file()
+    return plane.has_file(_plain(digest))
 
 
 def _plain(name: str) -> str:
@@ -63,6 +65,13 @@ def _plain(name: str) -> str:
     if not name.replace("-", "").isalnum():
         raise GRPCError(Status.INVALID_ARGUMENT, f"{name!r} is no digest and no id")
     return name
+
+
+def _absolute(path: str) -> str:
+    """Refuse a path that leads out of where it is put."""
+    if ".." in PurePosixPath(path).parts or "\0" in path:
+        raise GRPCError(Status.INVALID_ARGUMENT, f"{path!r} is no path for a file")
+    return path
 
 
 def _require(digest: str, announced: str) -> None:

@@ -10,19 +10,17 @@ from modal_proto import api_pb2
 
 from trimtab.emulation.modal.attempt import VolumeBusyError, VolumeEntry
 from trimtab.emulation.modal.definitions import Volume, new_id
-from trimtab.emulation.modal.description import volume_metadata
+from trimtab.emulation.modal.handles import volume_metadata
+from trimtab.emulation.modal.names import found_or_made, page_of, record_of
 from trimtab.emulation.modal.plane import Plane
 from trimtab.emulation.modal.rpc import Caller, Who, answers, denied, not_found
 
 _BLOCK_BYTES: Final = 8 * 1024 * 1024  # the client cuts files into such blocks
-_UNNAMED: Final = (api_pb2.OBJECT_CREATION_TYPE_ANONYMOUS_OWNED_BY_APP, api_pb2.OBJECT_CREATION_TYPE_EPHEMERAL)
 
 
 def volume_of(plane: Plane, caller: Caller, volume_id: str) -> Volume:
     """Return a Volume that the caller may use: a person any, an attempt those of its app."""
-    volume = plane.state.get(Volume, volume_id)
-    if volume is None:
-        raise not_found(f"Volume {volume_id!r} not found")
+    volume = record_of(plane, Volume, volume_id)
     if caller.task is not None and volume_id not in plane.volume_ids_of(caller.app_id):
         raise denied(
             f"Volume {volume.name or volume_id!r} is not mounted by any function of this app, so its containers may "
@@ -36,15 +34,15 @@ async def volume_get_or_create(
     plane: Plane, caller: Caller, request: api_pb2.VolumeGetOrCreateRequest
 ) -> api_pb2.VolumeGetOrCreateResponse:
     """Find a Volume by name, or make one."""
-    how = request.object_creation_type
-    name = "" if how in _UNNAMED else request.deployment_name
-    found = plane.state.find(Volume, name) if name else None
-    if found is not None and how == api_pb2.OBJECT_CREATION_TYPE_CREATE_FAIL_IF_EXISTS:
-        raise GRPCError(Status.ALREADY_EXISTS, f"Volume {name!r} already exists")
-    if found is None and how == api_pb2.OBJECT_CREATION_TYPE_UNSPECIFIED:
-        raise not_found(f"Volume {name!r} not found in environment {plane.settings.environment!r}")
-    if found is None:
-        found = Volume(id=new_id("vo"), name=name, app_id=request.app_id or caller.app_id, version=request.version)
+    found, is_new = found_or_made(
+        plane,
+        Volume,
+        request,
+        lambda name: Volume(
+            id=new_id("vo"), name=name, app_id=request.app_id or caller.app_id, version=request.version
+        ),
+    )
+    if is_new:
         await plane.execution.volumes.create(found.id)
         plane.state.put(found)
     else:
@@ -70,9 +68,6 @@ async def volume_heartbeat(plane: Plane, caller: Caller, request: Any) -> None:
 @answers(who=Who.CLIENT)
 async def volume_list(plane: Plane, caller: Caller, request: api_pb2.VolumeListRequest) -> api_pb2.VolumeListResponse:
     """List the Volumes that have names, youngest first."""
-    before = request.pagination.created_before
-    found = [volume for volume in plane.state.all(Volume) if volume.name and (not before or volume.created_at < before)]
-    found.sort(key=lambda volume: volume.created_at, reverse=True)
     return api_pb2.VolumeListResponse(
         environment_name=plane.settings.environment,
         items=[
@@ -82,7 +77,7 @@ async def volume_list(plane: Plane, caller: Caller, request: api_pb2.VolumeListR
                 created_at=volume.created_at,
                 metadata=volume_metadata(volume),
             )
-            for volume in found[: request.pagination.max_objects or None]
+            for volume in page_of(plane, Volume, request.pagination)
         ],
     )
 
@@ -223,7 +218,7 @@ async def volume_put_files2(
     for index, file in enumerate(request.files):
         for number, block in enumerate(file.blocks):
             digest = block.contents_sha256.hex()
-            if not (plane.files_dir / digest).is_file():
+            if not plane.has_file(digest):
                 url = plane.address(f"/block/{digest}")
                 response.missing_blocks.add(file_index=index, block_index=number, put_url=url)
     if not response.missing_blocks:
