@@ -11,6 +11,7 @@ from deploy.front.front import configuration
 from trimtab.images.container import ContainerSpec, run_arguments
 from trimtab.images.front import FrontSpec, front_arguments, front_build_argv
 from trimtab.images.record import Record, Release
+from trimtab.images.turn import TurnSpec, turn_arguments
 from trimtab.units import GIB
 
 _SPEC = ContainerSpec(
@@ -23,6 +24,7 @@ _SPEC = ContainerSpec(
     environment={"MAX_BODY_BYTES": "1024"},
 )
 _FRONT = FrontSpec(project="harbour", service="gulls", image="sha256:f407", port=9001)
+_TURN = TurnSpec(project="harbour", service="gulls", image="sha256:f407", purpose="release of commit 8d7e")
 _RELEASE = Release(
     number=7,
     digest="sha256:5a17",
@@ -54,6 +56,7 @@ def make() -> dict[str, str]:
         "releases/record.json": _document(record),
         "releases/run_arguments.json": _document(run_arguments(_SPEC, number=7)),
         "releases/run_arguments_gpu.json": _document(run_arguments(replace(_SPEC, gpu=True), number=8)),
+        "releases/turn_arguments.json": _document(turn_arguments(_TURN, holder="ana@desk")),
     }
 
 
