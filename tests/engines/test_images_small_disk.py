@@ -23,6 +23,7 @@ import yaml
 
 from tests.support.commands import argv_of, environment
 from tests.support.engine import ROOT, free_port
+from tests.support.models_bucket import ModelsBucket
 from tests.support.serving import tiny_models
 from tests.support.small_engine import SmallEngine, small_engine
 from trimtab.catalogue import load_catalogue
@@ -32,6 +33,7 @@ from trimtab.disk.meter import free_bytes
 from trimtab.executor import Executor, RunRecord
 from trimtab.images.estimate import read_declared
 from trimtab.images.golden import HttpDoor
+from trimtab.images.weights import read_weights
 from trimtab.process import ProcessRunner
 from trimtab.project import Project
 from trimtab.steps.fit import fit
@@ -48,10 +50,11 @@ WANTED = ImagesWanted(services=(), variant="cpu", release=True)
 SIZES = tomllib.loads((ROOT / "services" / "sizes-cpu.toml").read_text())
 ROOM = round(1.3 * SIZES["base"]["kept_bytes"])  # the base image is on the disk already: B is taken
 _MB = 1_000_000
+_BALLAST = 4 * MIB
 
 
 class Standing:
-    """A handler of what this test has done by itself: the models lie in the state folder."""
+    """A handler of what this test has done by itself: the models lie in a bucket of its own."""
 
     def preflight(self, _action: object) -> None:
         """Refuse nothing."""
@@ -62,15 +65,6 @@ class Standing:
 
     def run(self, _action: object, _say: object) -> Mapping[str, Any]:
         raise AssertionError("it stands already")
-
-
-class NoBucket:
-    """The bucket of models that are all here."""
-
-    name = "none"
-
-    def operator(self) -> None:
-        """Give no client: nobody asks it for anything."""
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +89,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     shutil.copytree(ROOT / "deploy" / "front", root / "deploy" / "front")
     document = yaml.safe_load((ROOT / "trimtab.yaml").read_text())
     document["project"] = "small-harbour"
-    (root / ".trimtab" / "models").mkdir(parents=True)
+    (root / ".trimtab").mkdir()
     for name, service in document["services"].items():
         service["port"] = free_port()
         service["golden"]["expect"] = {"person": 1}
@@ -104,14 +98,21 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         shutil.copy(ROOT / service["golden"]["picture"], picture)
         made = root / "made" / name
         made.mkdir(parents=True)
-        manifest = tiny_models(made, like=name)  # every service's files have the same names: they get their own
+        # every service's files have the same names: they get their own
+        manifest = tiny_models(made, like=name, ballast_bytes=_BALLAST)
         text = manifest.read_text().replace('file = "', f'file = "{name}-').replace('"models/', f'"models/{name}-')
         (root / "services" / name / "models.toml").write_text(text)
         for model in made.glob("*.onnx"):
-            model.rename(root / ".trimtab" / "models" / f"{name}-{model.name}")
+            model.rename(root / "made" / f"{name}-{model.name}")
     (root / "trimtab.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     path = root / "trimtab.yaml"
     return Project(root=root, catalogue_path=path, catalogue=load_catalogue(path), state=root / ".trimtab")
+
+
+def bucket_of(project: Project) -> ModelsBucket:
+    """Return a bucket with the tiny models under the keys that the manifests pin."""
+    pinned = {weights for name in project.catalogue.services for weights in read_weights(project.root, name)}
+    return ModelsBucket({weights.key: (project.root / "made" / weights.file).read_bytes() for weights in pinned})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +132,7 @@ def deployed(small: SmallEngine, project: Project) -> Deployed:
         **handlers(project, runner),
         Provision: Standing(),
         PublishWeights: Standing(),
-        Serve: ServiceHandler(project, runner, NoBucket()),  # type: ignore[arg-type]
+        Serve: ServiceHandler(project, runner, bucket_of(project)),
     }
     ledger = Ledger(project.state / "ledger.jsonl")
     executor = Executor(carrying, ledger=ledger, console=Console(), watched=watched(project))
@@ -195,6 +196,15 @@ def test_all_services_build_are_released_and_serve_where_there_is_just_enough_ro
     assert deployed.need_bytes <= ROOM
     assert_all_serve(project)
     assert debris(small) == CLEAN
+
+
+def test_no_release_takes_more_of_the_disk_than_was_predicted_nor_much_less(deployed: Deployed) -> None:
+    for outcome in deployed.record.outcomes:
+        if outcome.step.name.startswith("serve:"):
+            assert outcome.measured is not None
+            predicted, measured = outcome.step.predicted, outcome.measured
+            assert predicted.peak_bytes / 1.5 <= measured.peak_bytes <= predicted.peak_bytes, outcome.step.name
+            assert measured.kept_bytes > _BALLAST
 
 
 def test_a_second_run_builds_nothing(deployed: Deployed, project: Project, small: SmallEngine) -> None:

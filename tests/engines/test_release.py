@@ -272,6 +272,35 @@ def test_a_release_that_is_killed_leaves_one_serving_and_the_next_run_mends(harb
     assert harbour.containers() == [str(release.number), "front"]
 
 
+def test_two_first_releases_at_the_same_moment_come_one_after_the_other(fresh: Harbour) -> None:
+    with in_a_process(fresh, "good") as one, in_a_process(fresh, "better") as other:
+        said = [process.communicate(timeout=120)[0] for process in (one, other)]
+    assert (one.returncode, other.returncode) == (0, 0)
+    assert sum(line.startswith("waiting for the ") for lines in said for line in lines.splitlines()) == 1
+    record = fresh.front().record()
+    assert [(release.number, release.healthy) for release in record.releases] == [(1, True), (2, True)]
+    assert {release.digest for release in record.releases} == {fresh.images["good"], fresh.images["better"]}
+    assert record.live == 2
+    assert fresh.images[fresh.served()] == record.releases[-1].digest
+    assert fresh.containers() == ["2", "front"]
+
+
+def test_a_release_that_waits_goes_on_when_the_one_before_it_is_killed(harbour: Harbour) -> None:
+    with in_a_process(harbour, "starting") as one:
+        assert one.stdout is not None
+        for line in one.stdout:
+            if line.startswith("waiting"):
+                break
+        with in_a_process(harbour, "better") as other:
+            assert other.stdout is not None
+            assert other.stdout.readline().startswith("waiting for the starting by ")
+            one.kill()
+            assert "taking away what an earlier run left" in other.communicate(timeout=120)[0]
+    assert other.returncode == 0
+    assert harbour.served() == "better"
+    assert harbour.containers() == [str(harbour.live()), "front"]
+
+
 def test_a_switch_that_was_cut_off_after_its_record_is_carried_through(harbour: Harbour) -> None:
     front = harbour.front()
     record = front.record()

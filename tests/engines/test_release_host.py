@@ -16,6 +16,7 @@ import pytest
 from tests.support.catalogues import catalogue, plain, text
 from tests.support.commands import environment, trimtab
 from tests.support.engine import SERVICE, free_port, tidied_up, unused_project
+from tests.support.models_bucket import ModelsBucket
 from tests.support.registry import registry
 from tests.support.releases import PICTURE, build_front, build_mode
 from tests.support.vm import HOST, Vm, virtual_machine
@@ -23,6 +24,7 @@ from trimtab.errors import HealthError, ProgramError, UsageError
 from trimtab.images.build import LABEL_INPUTS, LABEL_PROJECT
 from trimtab.images.golden import HttpDoor
 from trimtab.images.host import engine_of, require_host
+from trimtab.images.inputs import service_inputs
 from trimtab.images.registry import push, remote_reference
 from trimtab.process import ProcessRunner
 from trimtab.project import Project
@@ -37,19 +39,10 @@ SERVE = Serve(service=SERVICE, variant="cpu", host=HOST)
 MODEL = b"weights" * 100_000
 
 
-class ModelsAreHere:
-    """A bucket that need not be asked: the models lie in the cache already."""
-
-    name = "none"
-
-    def operator(self) -> Any:
-        return None
-
-    def operator_or_none(self) -> None:
-        return None
-
-    def of_job(self, job: str) -> Any:
-        raise AssertionError(f"the bucket was asked for, by {job}")
+MANIFEST = (
+    f'[models.gulls]\nfile = "gulls.onnx"\nkey = "models/gulls.onnx"\nbytes = {len(MODEL)}\n'
+    f'sha256 = "{hashlib.sha256(MODEL).hexdigest()}"\n'
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +57,7 @@ class Coast:
 
     @property
     def handler(self) -> ServiceHandler:
-        return ServiceHandler(self.project, ProcessRunner(), ModelsAreHere())
+        return ServiceHandler(self.project, ProcessRunner(), ModelsBucket({"models/gulls.onnx": MODEL}))
 
     def deploy(self, image: str) -> tuple[dict[str, Any], list[str]]:
         """Release an image as the catalogue's current one, and return the result and what was said."""
@@ -93,11 +86,21 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vm]:
         yield machine
 
 
+def pin_models(root: Path) -> None:
+    """Write what an image of the service is made from, as far as a release looks."""
+    path = root / "services" / SERVICE / "models.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(MANIFEST)
+
+
 @pytest.fixture(scope="module")
 def images(engine: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     folder = tmp_path_factory.mktemp("images")
+    pin_models(folder)
+    inputs = service_inputs(folder, catalogue(), SERVICE, "cpu")
+    modes = ("good", "better", "wrong", "pushed")
     with tidied_up(engine, unused_project()) as project:
-        yield {mode: build_mode(project, mode, folder / mode) for mode in ("good", "better", "wrong", "pushed")}
+        yield {mode: build_mode(project, mode, folder / mode, inputs=inputs) for mode in modes}
 
 
 @pytest.fixture
@@ -109,15 +112,11 @@ def coast(engine: DockerClient, vm: Vm, project: str, tmp_path: Path) -> Iterato
     known = catalogue(project=project, services=services)
     files = {
         known.services[SERVICE].golden.picture: PICTURE,
-        f"services/{SERVICE}/models.toml": (
-            f'[models.gulls]\nfile = "gulls.onnx"\nkey = "models/gulls.onnx"\nbytes = {len(MODEL)}\n'
-            f'sha256 = "{hashlib.sha256(MODEL).hexdigest()}"\n'
-        ).encode(),
-        "state/models/gulls.onnx": MODEL,
     }
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
+    pin_models(tmp_path)
     build_front(engine, project)
     where = Project(root=tmp_path, catalogue_path=tmp_path / "trimtab.yaml", catalogue=known, state=tmp_path / "state")
     there = docker.DockerClient(base_url=vm.socket)

@@ -18,7 +18,9 @@ from trimtab.images.front import Front, FrontSpec, ensure_front, front_build_arg
 from trimtab.images.golden import GoldenAnswer, HttpDoor
 from trimtab.images.record import Release
 from trimtab.images.release import Gate, bring_live
+from trimtab.images.turn import TurnSpec, turn
 from trimtab.images.volume import Models, ensure_models
+from trimtab.images.weights import Weights
 from trimtab.process import Command, ProcessRunner
 from trimtab.units import MIB
 
@@ -42,7 +44,12 @@ def silent(_line: str) -> None:
     """Say nothing."""
 
 
-def build_mode(project: str, mode: str, folder: Path) -> str:
+def no_model(weights: Weights) -> Iterator[bytes]:
+    """Give no model: there is none."""
+    raise AssertionError(f"{weights.file} was asked for")
+
+
+def build_mode(project: str, mode: str, folder: Path, *, inputs: str = "") -> str:
     """Build the image of a service that behaves as its mode says, and return its id."""
     folder.mkdir(parents=True)
     shutil.copy(ROOT / "tests" / "support" / "release" / "server.py", folder)
@@ -50,7 +57,7 @@ def build_mode(project: str, mode: str, folder: Path) -> str:
     argv = (
         "docker", "buildx", "build", "--builder", "default", "--load", "--provenance", "false", "--quiet",
         "--label", f"{LABEL_PROJECT}={project}", "--label", f"{LABEL_SERVICE}={SERVICE}",
-        "--label", f"{LABEL_INPUTS}={mode}",
+        "--label", f"{LABEL_INPUTS}={inputs or mode}",
         "--tag", f"{project}/{SERVICE}:{mode}",
         str(folder),
     )  # fmt: skip
@@ -93,7 +100,7 @@ class Harbour:
 
     @property
     def models(self) -> Models:
-        return Models(project=self.project, service=SERVICE, manifest=MANIFEST, weights=(), folder=self.folder)
+        return Models(project=self.project, service=SERVICE, manifest=MANIFEST, weights=())
 
     def wanted(self, mode: str) -> Release:
         return Release(
@@ -123,12 +130,15 @@ class Harbour:
         self, mode: str, *, say: Callable[[str], None] = silent, withdraw: bool = False
     ) -> tuple[Release, GoldenAnswer]:
         """Bring a mode live, as a deploy does."""
-        front = self.front()
-        proven = front.record_at_once().proven_models
-        ensure_models(self.engine, self.models, image=self.images[mode], proven=proven, say=say)
-        return bring_live(
-            self.engine, front, self.spec(mode), self.wanted(mode), gate=self.gate(mode), say=say, withdraw=withdraw
-        )
+        with turn(self.engine, self.turn(mode), say=say) as mine:
+            front = self.front()
+            proven = front.record_at_once().proven_models
+            ensure_models(self.engine, self.models, image=self.images[mode], proven=proven, read=no_model, say=say)
+            spec, wanted, gate = self.spec(mode), self.wanted(mode), self.gate(mode)
+            return bring_live(self.engine, front, spec, wanted, gate=gate, mine=mine, say=say, withdraw=withdraw)
+
+    def turn(self, purpose: str) -> TurnSpec:
+        return TurnSpec(project=self.project, service=SERVICE, image=self.front_image, purpose=purpose)
 
     def served(self) -> str:
         """Return the mode of the release that answers on the service's port, within the time a restart may take."""

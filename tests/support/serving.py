@@ -54,12 +54,12 @@ def routes(service: str) -> tuple[str, ...]:
     return tuple(f"/v1/{task}" for task in sorted(read_manifest(manifest_path(service)).offered))
 
 
-def tiny_models(directory: Path, *, like: str = "yolo-combined") -> Path:
+def tiny_models(directory: Path, *, like: str = "yolo-combined", ballast_bytes: int = 0) -> Path:
     """Write models that always find the same, for the tasks and in the manner of a service; return their manifest.
 
     A detector finds a `person` (0.9) at 16..48 x 16..48 of its 64 x 64 input. A pose model of whole pictures finds one
     person (0.8) in the left half of its 32 x 32 input, every keypoint (0.7) in the middle of that half. A pose model of
-    crops puts every keypoint (0.8) on the brightest pixel of the crop.
+    crops puts every keypoint (0.8) on the brightest pixel of the crop. Each file carries so much ballast.
     """
     real = read_manifest(manifest_path(like))
     models = {"tiny-detector": (_DETECTOR, _tiny_detector())}
@@ -73,8 +73,8 @@ def tiny_models(directory: Path, *, like: str = "yolo-combined") -> Path:
     if "detect" not in {spec.task for spec in real.models.values()}:
         del models["tiny-detector"]
     document = f'[packages.none]\nnpm = "none@1.0.0"\nintegrity = "sha512-{"A" * 86}=="\n'
-    for name, (described, export) in models.items():
-        file = f"{name}.onnx"
+    for name, (described, made) in models.items():
+        file, export = f"{name}.onnx", made + _ballast(ballast_bytes)
         (directory / file).write_bytes(export)
         pinned = {
             "file": file, "key": f"models/{file}", "sha256": hashlib.sha256(export).hexdigest(), "bytes": len(export),
@@ -85,6 +85,15 @@ def tiny_models(directory: Path, *, like: str = "yolo-combined") -> Path:
     manifest = directory / "models.toml"
     manifest.write_text(document)
     return manifest
+
+
+def _ballast(size_bytes: int) -> bytes:
+    """Return a field of so many bytes that no reader of ONNX knows, and so passes over."""
+    return _varint((1000 << 3) | 2) + _varint(size_bytes) + bytes(size_bytes) if size_bytes else b""
+
+
+def _varint(number: int) -> bytes:
+    return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80]) + _varint(number >> 7)
 
 
 _COMMON: dict[str, Any] = {

@@ -65,10 +65,10 @@ def print_outcomes(console: Console, project: Project, record: RunRecord, page: 
         )
     console.table("What was done", ("step", "predicted", "measured", "result", "verdict"), rows)
     for outcome in record.outcomes:
-        if "reference" in outcome.result:
-            console.line(f"pushed    {outcome.result['reference']}")
         if "address" in outcome.result:
             console.line(f"serving   {outcome.result['address']}")
+        elif "reference" in outcome.result:
+            console.line(f"pushed    {outcome.result['reference']}")
         if "checkpoints" in outcome.result:
             console.line(f"trained   {outcome.result['checkpoints']}")
     if page is not None:

@@ -1,11 +1,12 @@
-"""What images will take before the first of them was built: from the sizes beside the lock and the services' files.
+"""What images and models will take before the first was made: from the sizes beside the lock and the services' files.
 
-Reads files of the project only, so it needs no engine and no network. Once a build was measured, the ledger knows
-better.
+Reads files of the project and looks for npm, so it needs no engine and no network. Once a build was measured, the
+ledger knows better.
 """
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,16 +24,21 @@ if TYPE_CHECKING:
 # Measured on a loop-mounted ext4 (benchmarks/images): blocks that files do not fill, and the engine's own records.
 _BLOCKS: Final = 1.05
 _RECORDS: Final = MIB // 2
+_UNKNOWN_MODELS: Final = 64 * MIB
 _BYTES_PER_S: Final = 12 * MIB  # 132 MB of wheels fetched, unpacked and compiled on 2 cores in 9 s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """What is known before anything was measured: the costs of the variants' bases and of the services' own layers."""
+    """What is known before anything was measured: the costs of the variants' bases and of the services' own layers.
+
+    `models` are the bytes of each service's models; `has_npm` tells whether what makes them is on this machine.
+    """
 
     bases: Mapping[str, Cost] = field(default_factory=dict)
     services: Mapping[str, Cost] = field(default_factory=dict)
     models: Mapping[str, int] = field(default_factory=dict)
+    has_npm: bool = False
 
 
 def read_declared(root: Path, catalogue: Catalogue) -> Declared:
@@ -41,7 +47,7 @@ def read_declared(root: Path, catalogue: Catalogue) -> Declared:
     bases = {variant: cost for variant in variants if (cost := _base_cost(root, variant)) is not None}
     services = {name: _service_cost(root, name) for name in catalogue.services}
     models = {name: _models_bytes(root, name) for name in catalogue.services}
-    return Declared(bases=bases, services=services, models=models)
+    return Declared(bases=bases, services=services, models=models, has_npm=shutil.which("npm") is not None)
 
 
 def sizes_path(root: Path, variant: str) -> Path:
@@ -54,6 +60,11 @@ def image_cost(size_bytes: int, *, memory_bytes: int | None = None) -> Cost:
     on_disk = round(size_bytes * _BLOCKS) + _RECORDS
     wall_s = 2 + size_bytes / _BYTES_PER_S
     return Cost(peak_bytes=on_disk, kept_bytes=on_disk, memory_bytes=memory_bytes, wall_s=wall_s)
+
+
+def release_bytes(models_bytes: int | None) -> int:
+    """Return what a release keeps in the engine: its models, once, and the records of its containers."""
+    return round((_UNKNOWN_MODELS if models_bytes is None else models_bytes) * _BLOCKS) + _RECORDS
 
 
 def _base_cost(root: Path, variant: str) -> Cost | None:

@@ -31,6 +31,7 @@ from trimtab.images.engine import image_or_none
 from trimtab.images.front import Front, FrontDoor
 from trimtab.images.golden import Door, GoldenAnswer, ask_golden, wait_until_healthy
 from trimtab.images.record import Record, Release
+from trimtab.images.turn import Turn
 from trimtab.images.volume import unused_models
 
 if TYPE_CHECKING:
@@ -68,10 +69,13 @@ def bring_live(
     wanted: Release,
     *,
     gate: Gate,
+    mine: Turn,
     say: Say,
     withdraw: bool = False,
 ) -> tuple[Release, GoldenAnswer]:
     """Make a release the live one, and return it with its golden answer. `wanted` has no number yet.
+
+    It takes the service's turn on that engine: whatever else stands there is what a run left that was cut off.
 
     The live one itself is returned where it is that release already and answers. `withdraw` marks the one that it takes
     over from: a rollback does not come back to that by itself. Raises HealthError when the new one is refused,
@@ -87,11 +91,12 @@ def bring_live(
         container = start(client, spec, release.number)
         answer = gate.ask(FrontDoor(front, _target(spec, release.number)), container, say)
         keep(container)
+        mine.require()
         say(f"traffic moves to release {release.number}")
         after = (record.without_live() if withdraw else record).with_live(release)
         front.put_in_force(after, target=_target(spec, release.number))
     except BaseException as error:
-        _undo(client, front, spec, record, release, container, error)
+        _undo(client, front, spec, record, release, container, error, mine=mine)
         raise
     _retire(client, front, spec.project, spec.service, live=release.number, say=say)
     clean(client, spec.project, spec.service, after)
@@ -154,9 +159,12 @@ def _undo(
     release: Release,
     container: Container | None,
     error: BaseException,
+    *,
+    mine: Turn,
 ) -> None:
     """Take the new container away, unless the front has moved to it already, and note why it was refused."""
     try:
+        mine.require()  # whoever has the turn now has taken it away, and the record is theirs
         if front.record().live == release.number:  # an interrupt came after the switch: the next run tidies up
             return
         if container is not None:

@@ -1,7 +1,8 @@
 """The models of a release as a volume of the engine that runs it: the same way here and on a host far away.
 
 A volume is named by what is in it and never changed, so a release that is gone back to finds the models that it had.
-The manifest is written last: a volume without it was cut off, and is filled anew.
+Models stream into it from where they are read, and touch no other disk. The manifest is written last: a volume without
+it was cut off, or held something else, and is filled anew.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import hashlib
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from trimtab.images.build import LABEL_PROJECT, LABEL_SERVICE
@@ -23,18 +23,16 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 LABEL_MODELS: Final = "org.trimtab.models"
-_CHUNK_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """A service's models: the manifest that pins them, and the folder on this machine that holds them."""
+    """A service's models, and the manifest that pins them."""
 
     project: str
     service: str
     manifest: bytes
     weights: tuple[Weights, ...]
-    folder: Path
 
     @property
     def volume(self) -> str:
@@ -60,11 +58,18 @@ def has_volume(client: DockerClient, name: str) -> bool:
 
 
 def ensure_models(
-    client: DockerClient, models: Models, *, image: str, proven: frozenset[str], say: Callable[[str], None]
+    client: DockerClient,
+    models: Models,
+    *,
+    image: str,
+    proven: frozenset[str],
+    read: Callable[[Weights], Iterator[bytes]],
+    say: Callable[[str], None],
 ) -> None:
     """Have the models in their volume. `image` is any image there: its container is created, and never started.
 
-    `proven` are the volumes that a release answered rightly with: they are whole.
+    `proven` are the volumes that a release answered rightly with: they are whole. `read` gives a model's pinned bytes;
+    what it raises ends this, and the volume then counts as not filled.
     """
     labels = {LABEL_PROJECT: models.project, LABEL_SERVICE: models.service}
     stands = has_volume(client, models.volume)
@@ -82,7 +87,7 @@ def ensure_models(
     try:
         if not _is_complete(carrier, models):
             say(f"the models ({format_size(sum(w.size_bytes for w in models.weights))}) into volume {models.volume}")
-            carrier.put_archive(MODELS, _archive(models))
+            carrier.put_archive(MODELS, _archive(models, read))
     finally:
         end(carrier, gently=False)
 
@@ -112,13 +117,11 @@ def _is_complete(carrier: Container, models: Models) -> bool:
     return entry is not None and int(entry["size"]) == len(models.manifest)
 
 
-def _archive(models: Models) -> Iterator[bytes]:
+def _archive(models: Models, read: Callable[[Weights], Iterator[bytes]]) -> Iterator[bytes]:
     """Yield a tar of the models, then the manifest, a piece at a time: it may be larger than the memory."""
     for weights in models.weights:
         yield _header(weights.file, weights.size_bytes)
-        with (models.folder / weights.file).open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                yield chunk
+        yield from read(weights)
         yield _padding(weights.size_bytes)
     yield _header(MANIFEST, len(models.manifest))
     yield models.manifest

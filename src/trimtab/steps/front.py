@@ -27,7 +27,11 @@ class BuildFront:
 def front_step() -> Step:
     """Return the step."""
     return Step(
-        name="front", title="the front, which moves traffic between releases", action=BuildFront(), predicted=_DECLARED
+        name="front",
+        title="the front, which moves traffic between releases",
+        action=BuildFront(),
+        predicted=_DECLARED,
+        disk="engine",
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from trimtab.catalogue import Catalogue
 from trimtab.errors import UsageError
-from trimtab.images.estimate import Declared, image_cost
+from trimtab.images.estimate import Declared
 from trimtab.plan import Cost, Plan, Step
 from trimtab.schedule import least_peak_order
 from trimtab.steps.base import base_step
@@ -29,15 +29,15 @@ def local_plan(catalogue: Catalogue, measured: Mapping[str, Cost], declared: Dec
     known = declared or Declared()
     services = {name: s for name, s in catalogue.services.items() if LOCAL_VARIANT in s.variants}
     images = {name: BuildImage(service=name, variant=LOCAL_VARIANT) for name in services}
-    steps = [engine_step(catalogue.base_image), _on_engine(front_step()), provision_step()]
-    steps += [weights_step(name, brings_npm=not position) for position, name in enumerate(services)]
+    steps = [engine_step(catalogue.base_image), front_step(), provision_step()]
+    steps += [weights_step(name, known, is_first=not position) for position, name in enumerate(services)]
     jobs = {name: job for name, job in catalogue.jobs.items() if job.local}
     steps += [dataset_step(name) for name in jobs]
     if images:
         steps.append(base_step(catalogue, LOCAL_VARIANT, tuple(images.values()), known))
     for name, service in services.items():
         steps.append(image_step(name, service, images[name], known))
-        steps.append(_serving(service_step(name, service, LOCAL_VARIANT), name, known))
+        steps.append(service_step(name, service, LOCAL_VARIANT, known))
     steps += [training_step(name, job) for name, job in jobs.items()]
     return _predicted(steps, measured)
 
@@ -83,7 +83,7 @@ def images_plan(
     order = least_peak_order({name: predicted[image_steps[name].name] for name in chosen})
     steps = [engine, base]
     if wanted.release:
-        front = replace(_on_engine(front_step()), needs=(engine.name,))
+        front = replace(front_step(), needs=(engine.name,))
         steps = [engine, front, replace(provision_step(), needs=()), base]
     for position, name in enumerate(order):
         steps += _chain(catalogue, image_steps[name], name, wanted, declared, is_first=not position)
@@ -96,8 +96,8 @@ def _chain(
     """Return what is done for one service: its models and its image, then its release, then its push."""
     steps = [image]
     if wanted.release:
-        models = replace(weights_step(name, brings_npm=is_first), needs=(provision_step().name,))
-        serving = _serving(service_step(name, catalogue.services[name], wanted.variant, wanted.host), name, declared)
+        models = replace(weights_step(name, declared, is_first=is_first), needs=(provision_step().name,))
+        serving = service_step(name, catalogue.services[name], wanted.variant, declared, host=wanted.host)
         steps = [models, image, replace(serving, needs=(front_step().name, models.name, image.name))]
     if wanted.push:
         action = PushImage(service=name, variant=wanted.variant, forget=wanted.forget)
@@ -119,20 +119,6 @@ def _chosen(catalogue: Catalogue, wanted: ImagesWanted) -> tuple[str, ...]:
             remedy=f"build one of these, or add services.{missing[0]}.variants.{wanted.variant}",
         )
     return tuple(dict.fromkeys(wanted.services)) or having
-
-
-def _on_engine(step: Step) -> Step:
-    return replace(step, disk="engine")
-
-
-def _serving(step: Step, service: str, declared: Declared) -> Step:
-    """Declare a release by the models that it holds, where they are known: they lie in the engine, in a volume."""
-    size = declared.models.get(service)
-    if size is None:
-        return _on_engine(step)
-    took = image_cost(size)
-    predicted = replace(step.predicted, peak_bytes=took.peak_bytes, kept_bytes=took.kept_bytes)
-    return replace(_on_engine(step), predicted=predicted)
 
 
 def training_plan(catalogue: Catalogue, measured: Mapping[str, Cost], *, job: str, label: str) -> Plan:

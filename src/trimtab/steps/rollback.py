@@ -18,6 +18,7 @@ from trimtab.images.engine import image_or_none
 from trimtab.images.front import Front, front_or_none
 from trimtab.images.host import engine_of, pulled_or_none, require_host
 from trimtab.images.record import Release
+from trimtab.images.turn import TurnSpec, turn
 from trimtab.images.volume import has_volume
 from trimtab.plan import Cost, Step
 from trimtab.process import Runner
@@ -71,28 +72,44 @@ class RollBackHandler:
         """Bring the older release live. Raises HealthError when it is refused; what serves then serves on."""
         with engine_of(action.host, self._runner) as there:
             front = standing_front(there, self._project, action.service)
-            record = front.record()
-            target = record.rollback_target(action.to)
-            digest = self._image(there, target, say)
-            if not has_volume(there, target.models_volume):
-                raise ProgramError(
-                    f"release {target.number} cannot come back",
-                    why=f"its models are gone: there is no volume {target.models_volume}",
-                    remedy="name another release with --to, or deploy one",
-                )
-            section = self._project.catalogue.services[action.service]
-            wanted = replace(
-                target,
-                digest=digest,
-                identity=identity_of(section, digest=digest, models_volume=target.models_volume),
-                made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-                healthy=False,
-                withdrawn=False,
+            asked = front.record_at_once()
+            spec = TurnSpec(
+                project=self._project.catalogue.project, service=action.service, image=front.image, purpose="rollback"
             )
-            say(f"back to release {target.number} ({digest.removeprefix('sha256:')[:12]})")
-            serve = Serve(service=action.service, variant=target.variant, host=action.host)
-            result = self._service.bring_live(serve, there, front, wanted, say, withdraw=True)
-            return {**result, "rolled_back_to": target.number, "from": record.live}
+            with turn(there, spec, say=say) as mine:
+                front = standing_front(there, self._project, action.service)  # it may have been replaced meanwhile
+                record = front.record()
+                if record.live != asked.live:
+                    raise UsageError(
+                        f"{action.service} was not rolled back",
+                        why=f"release {record.live} took over from {asked.live} while this waited for its turn",
+                        remedy="see `trimtab images releases`; roll back again if you mean that one too",
+                    )
+                target = record.rollback_target(action.to)
+                wanted = self._wanted(there, action, target, say)
+                say(f"back to release {target.number} ({wanted.digest.removeprefix('sha256:')[:12]})")
+                serve = Serve(service=action.service, variant=target.variant, host=action.host)
+                result = self._service.bring_live(serve, there, front, wanted, say, mine=mine, withdraw=True)
+                return {**result, "rolled_back_to": target.number, "from": record.live}
+
+    def _wanted(self, there: DockerClient, action: RollBack, target: Release, say: Say) -> Release:
+        """Return the release that brings an older one back. Raises ProgramError when its image or models are gone."""
+        digest = self._image(there, target, say)
+        if not has_volume(there, target.models_volume):
+            raise ProgramError(
+                f"release {target.number} cannot come back",
+                why=f"its models are gone: there is no volume {target.models_volume}",
+                remedy="name another release with --to, or deploy one",
+            )
+        section = self._project.catalogue.services[action.service]
+        return replace(
+            target,
+            digest=digest,
+            identity=identity_of(section, digest=digest, models_volume=target.models_volume),
+            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            healthy=False,
+            withdrawn=False,
+        )
 
     def _image(self, client: DockerClient, target: Release, say: Say) -> str:
         """Return the id of a release's image. Raises ProgramError when neither the host nor a registry has it."""

@@ -10,6 +10,7 @@ import hashlib
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trimtab.catalogue import Service
@@ -18,19 +19,21 @@ from trimtab.executor import Result, Say
 from trimtab.images.build import LABEL_INPUTS, image_tag
 from trimtab.images.container import ContainerSpec, is_running, limits_environment, port_is_taken, releases_of
 from trimtab.images.engine import connect, connect_or_none, image_or_none
+from trimtab.images.estimate import Declared, release_bytes
 from trimtab.images.front import Front, FrontSpec, ensure_front, front_or_none, front_tag
 from trimtab.images.golden import GoldenAnswer, HttpDoor, ask_golden, wait_until_healthy
 from trimtab.images.host import engine_of, ensure_image, require_host, require_reachable
+from trimtab.images.inputs import service_inputs
 from trimtab.images.record import Release
 from trimtab.images.registry import remote_digest, remote_reference
 from trimtab.images.release import Gate, bring_live
+from trimtab.images.turn import Turn, TurnSpec, turn
 from trimtab.images.volume import Models, ensure_models
-from trimtab.images.weights import fetch_weights, manifest_path, read_weights
+from trimtab.images.weights import manifest_path, model_chunks, read_weights
 from trimtab.plan import Cost, Step
 from trimtab.process import Runner
 from trimtab.project import Project, current_commit
 from trimtab.storage.bucket import BucketAccess
-from trimtab.units import MIB
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -46,13 +49,18 @@ class Serve:
     host: str | None = None
 
 
-def service_step(name: str, service: Service, variant: str, host: str | None = None) -> Step:
-    """Return the step. Its memory is twice its container's limit: the old and the new one run side by side."""
+def service_step(name: str, service: Service, variant: str, declared: Declared, *, host: str | None = None) -> Step:
+    """Return the step. Its memory is twice its container's limit: the old and the new one run side by side.
+
+    It writes the service's models into the engine that serves them, and nothing here when that is a host's.
+    """
+    disk_bytes = 0 if host is not None else release_bytes(declared.models.get(name))
     return Step(
         name=f"serve:{name}:{variant}" + (f"@{host}" if host else ""),
         title=f"service {name} ({variant}) on port {service.port}" + (f" of {host}" if host else ""),
         action=Serve(service=name, variant=variant, host=host),
-        predicted=Cost(peak_bytes=64 * MIB, kept_bytes=64 * MIB, memory_bytes=2 * service.memory, wall_s=15),
+        predicted=Cost(peak_bytes=disk_bytes, kept_bytes=disk_bytes, memory_bytes=2 * service.memory, wall_s=15),
+        disk="engine",
     )
 
 
@@ -116,20 +124,35 @@ class ServiceHandler:
     def run(self, action: Serve, say: Say) -> Result:
         """Bring image and models to the engine that is to serve them, and the release live. Raises HealthError."""
         with closing(connect()) as here, engine_of(action.host, self._runner) as there:
-            image = here.images.get(self._tag(action))
             models = self._models(action)
-            fetch_weights(models.weights, self._bucket.operator(), self._bucket.name, models.folder, say=say)
-            references = self._references(action, here, image)
-            image_id = ensure_image(here, there, image, host=action.host, references=references, say=say)
-            front = self._front(action, here, there, say)
-            proven = front.record_at_once().proven_models
-            ensure_models(there, models, image=image_id, proven=proven, say=say)
-            return self.bring_live(action, there, front, self._wanted(action, image, image_id, references), say)
+            read = partial(model_chunks, client=self._bucket.operator(), bucket=self._bucket.name)
+            door = self._front(action, here, there, say)
+            commit = current_commit(self._project.root)[:10] or "unknown"
+            spec = TurnSpec(
+                project=door.project, service=door.service, image=door.image, purpose=f"release of commit {commit}"
+            )
+            with turn(there, spec, say=say) as mine:
+                image = self._image(action, here)
+                references = self._references(action, here, image)
+                image_id = ensure_image(here, there, image, host=action.host, references=references, say=say)
+                front = ensure_front(there, door, say=say)
+                proven = front.record_at_once().proven_models
+                ensure_models(there, models, image=image_id, proven=proven, read=read, say=say)
+                wanted = self._wanted(action, image, image_id, references)
+                return self.bring_live(action, there, front, wanted, say, mine=mine)
 
     def bring_live(
-        self, action: Serve, there: DockerClient, front: Front, wanted: Release, say: Say, *, withdraw: bool = False
+        self,
+        action: Serve,
+        there: DockerClient,
+        front: Front,
+        wanted: Release,
+        say: Say,
+        *,
+        mine: Turn,
+        withdraw: bool = False,
     ) -> Result:
-        """Bring a release live whose image and models are there. Raises HealthError, ProgramError.
+        """Bring a release live whose image and models are there, in our turn. Raises HealthError, ProgramError.
 
         `withdraw` marks the one that it takes over from: a rollback does not come back to that by itself.
         """
@@ -145,10 +168,23 @@ class ServiceHandler:
             gpu=action.variant == "gpu",
         )
         gate = Gate(golden=service.golden, root=self._project.root, start_s=service.start)
-        release, answer = bring_live(there, front, spec, wanted, gate=gate, say=say, withdraw=withdraw)
+        release, answer = bring_live(there, front, spec, wanted, gate=gate, mine=mine, say=say, withdraw=withdraw)
         return self._result(action, release, answer)
 
-    def _front(self, action: Serve, here: DockerClient, there: DockerClient, say: Say) -> Front:
+    def _image(self, action: Serve, here: DockerClient) -> Image:
+        """Return the image of these sources. Raises ProgramError when another checkout's took its name."""
+        image = here.images.get(self._tag(action))
+        inputs = service_inputs(self._project.root, self._project.catalogue, action.service, action.variant)
+        if image.labels.get(LABEL_INPUTS) != inputs:
+            raise ProgramError(
+                f"{self._tag(action)} is not made from these sources",
+                why="somebody built it from others since: two checkouts use this engine",
+                remedy="run the same command again: it builds it anew",
+            )
+        return image
+
+    def _front(self, action: Serve, here: DockerClient, there: DockerClient, say: Say) -> FrontSpec:
+        """Return how the front is run, with its image there."""
         service, project = self._service(action), self._project.catalogue.project
         image = image_or_none(here, front_tag(project))
         if image is None:
@@ -158,8 +194,7 @@ class ServiceHandler:
                 remedy="`trimtab images deploy` and `trimtab local` build it first",
             )
         image_id = ensure_image(here, there, image, host=action.host, references=(), say=say)
-        spec = FrontSpec(project=project, service=action.service, image=image_id, port=service.port)
-        return ensure_front(there, spec, say=say)
+        return FrontSpec(project=project, service=action.service, image=image_id, port=service.port)
 
     def _service(self, action: Serve) -> Service:
         return self._project.catalogue.services[action.service]
@@ -173,7 +208,6 @@ class ServiceHandler:
             service=action.service,
             manifest=manifest_path(self._project.root, action.service).read_bytes(),
             weights=read_weights(self._project.root, action.service),
-            folder=self._project.state / "models",
         )
 
     def _references(self, action: Serve, here: DockerClient, image: Image) -> tuple[str, ...]:

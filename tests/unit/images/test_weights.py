@@ -1,17 +1,19 @@
-"""Weights: what a manifest pins, and files that are whole and right or not there."""
+"""Weights: what a manifest pins, and models that come from the bucket whole and right, or not at all."""
 
 from __future__ import annotations
 
 import hashlib
-import io
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ReadTimeoutError
 
+from tests.support.models_bucket import ModelsBucket
 from trimtab.errors import ProgramError, UsageError
-from trimtab.images.weights import Weights, fetch_weights, is_whole, read_weights
+from trimtab.images.weights import Weights, model_chunks, read_weights
+from trimtab.units import MIB
 
 CONTENT = b"weights" * 1000
 MANIFEST = """\
@@ -27,24 +29,9 @@ def weights(content: bytes = CONTENT, *, name: str = "gull.onnx") -> Weights:
     return Weights(file=name, key=f"models/{name}", size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-class Bucket:
-    """An S3 client that holds some objects and counts who asks."""
-
-    def __init__(self, objects: dict[str, bytes]) -> None:
-        self.objects = objects
-        self.asked: list[str] = []
-
-    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803 - boto3's names
-        self.asked.append(f"{Bucket}/{Key}")
-        if Key not in self.objects:
-            raise ClientError({"Error": {"Code": "NoSuchKey", "Message": "it is not there"}}, "GetObject")
-        return {"Body": io.BytesIO(self.objects[Key])}
-
-
-def fetch(wanted: tuple[Weights, ...], bucket: Bucket, folder: Path) -> list[str]:
-    said: list[str] = []
-    fetch_weights(wanted, bucket, "harbour-charts-dev", folder, say=said.append)  # type: ignore[arg-type]
-    return said
+def read(wanted: Weights, objects: dict[str, bytes]) -> Iterator[bytes]:
+    bucket = ModelsBucket(objects)
+    return model_chunks(wanted, bucket.operator(), bucket.name)
 
 
 def test_a_manifest_pins_each_model_by_size_and_checksum(tmp_path: Path) -> None:
@@ -81,54 +68,47 @@ def test_every_service_of_the_catalogue_pins_its_models(root: Path) -> None:
         assert read_weights(root, name)
 
 
-def test_a_model_is_fetched_whole_and_readable_by_the_service(tmp_path: Path) -> None:
-    said = fetch((weights(),), Bucket({"models/gull.onnx": CONTENT}), tmp_path / "models")
-    path = tmp_path / "models" / "gull.onnx"
-    assert path.read_bytes() == CONTENT
-    assert path.stat().st_mode & 0o777 == 0o644
-    assert [file.name for file in path.parent.iterdir()] == ["gull.onnx"]
-    assert said == ["gull.onnx (6.8 KiB) from s3://harbour-charts-dev/models/gull.onnx"]
-
-
-def test_a_model_that_is_there_and_right_is_not_fetched_again(tmp_path: Path) -> None:
-    (tmp_path / "gull.onnx").write_bytes(CONTENT)
-    bucket = Bucket({})
-    assert fetch((weights(),), bucket, tmp_path) == []
-    assert bucket.asked == []
-
-
-@pytest.mark.parametrize("found", [CONTENT[:-1], CONTENT + b"x", b"", CONTENT[::-1]])
-def test_a_model_that_is_there_and_wrong_is_replaced(tmp_path: Path, found: bytes) -> None:
-    (tmp_path / "gull.onnx").write_bytes(found)
-    fetch((weights(),), Bucket({"models/gull.onnx": CONTENT}), tmp_path)
-    assert (tmp_path / "gull.onnx").read_bytes() == CONTENT
+def test_a_model_comes_whole_a_piece_at_a_time() -> None:
+    large = bytes(range(256)) * 4096 * 5
+    pieces = list(read(weights(large), {"models/gull.onnx": large}))
+    assert b"".join(pieces) == large
+    assert {len(piece) for piece in pieces} == {MIB}
 
 
 @pytest.mark.parametrize("held", [CONTENT[:-1], CONTENT + b"x" * 10**7, b"", CONTENT[::-1]])
-def test_another_file_under_the_key_is_refused_and_not_kept(tmp_path: Path, held: bytes) -> None:
-    (tmp_path / "gull.onnx").write_bytes(b"the old one")
+def test_another_file_under_the_key_is_refused_and_no_byte_more_than_is_pinned_is_given(held: bytes) -> None:
+    got: list[bytes] = []
     with pytest.raises(ProgramError, match="is not the model that the manifest pins") as caught:
-        fetch((weights(),), Bucket({"models/gull.onnx": held}), tmp_path)
+        got.extend(read(weights(), {"models/gull.onnx": held}))
     assert weights().sha256 in caught.value.why
-    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("gull.onnx", b"the old one")]
+    assert sum(map(len, got)) <= len(CONTENT)
 
 
-def test_a_model_that_the_bucket_lacks_names_its_key(tmp_path: Path) -> None:
+def test_a_model_that_the_bucket_lacks_names_its_key() -> None:
     with pytest.raises(ProgramError, match=r"s3://harbour-charts-dev/models/gull\.onnx could not be read") as caught:
-        fetch((weights(),), Bucket({}), tmp_path)
+        next(read(weights(), {}))
     assert "it is not there" in caught.value.why
 
 
-def test_what_a_killed_fetch_left_does_not_stop_the_next(tmp_path: Path) -> None:
-    (tmp_path / "gull.onnx.new").write_bytes(b"half")
-    fetch((weights(),), Bucket({"models/gull.onnx": CONTENT}), tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["gull.onnx"]
+class _Breaks:
+    """A body whose connection breaks after its first piece."""
+
+    def __init__(self) -> None:
+        self.pieces = iter([CONTENT[:10]])
+
+    def read(self, _size: int) -> bytes:
+        try:
+            return next(self.pieces)
+        except StopIteration:
+            raise ReadTimeoutError(endpoint_url="s3") from None
 
 
-def test_a_file_is_whole_only_with_the_right_bytes(tmp_path: Path) -> None:
-    path = tmp_path / "gull.onnx"
-    assert not is_whole(path, weights())
-    path.write_bytes(CONTENT[:-1] + b"X")
-    assert not is_whole(path, weights())
-    path.write_bytes(CONTENT)
-    assert is_whole(path, weights())
+def test_a_connection_that_breaks_in_mid_model_is_said_in_three_parts() -> None:
+    class Broken(ModelsBucket):
+        def get_object(self, **_: str) -> dict[str, _Breaks]:
+            return {"Body": _Breaks()}
+
+    pieces = model_chunks(weights(), Broken({}).operator(), "harbour-charts-dev")
+    assert list(islice(pieces, 1)) == [CONTENT[:10]]
+    with pytest.raises(ProgramError, match="could not be read"):
+        next(pieces)

@@ -75,7 +75,23 @@ def test_what_is_declared_of_images_and_models_replaces_their_budgets() -> None:
     by_name = {step.name: step for step in local_plan(catalogue(), {}, declared).steps}
     assert by_name["base:cpu"].predicted == image_cost(100 * MIB)
     assert by_name["image:gulls:cpu"].predicted == image_cost(MIB)
-    assert by_name["serve:gulls:cpu"].predicted.kept_bytes == image_cost(20 * MIB).kept_bytes
+    assert 20 * MIB < by_name["serve:gulls:cpu"].predicted.kept_bytes < 22 * MIB
+    assert by_name["models:gulls"].predicted.kept_bytes - 40 * MIB == 850 * MIB  # npm's, which is not here
+
+
+def test_what_makes_the_models_is_brought_once_and_only_where_it_is_not(three: Catalogue) -> None:
+    def kept(has_npm: bool) -> list[int]:  # noqa: FBT001
+        steps = local_plan(three, {}, Declared(models=dict.fromkeys(three.services, MIB), has_npm=has_npm)).steps
+        return [step.predicted.kept_bytes // MIB for step in steps if step.name.startswith("models:")]
+
+    assert kept(has_npm=False) == [852, 2, 2]
+    assert kept(has_npm=True) == [2, 2, 2]
+
+
+def test_a_release_on_a_host_takes_nothing_of_this_machine_s_disk(three: Catalogue) -> None:
+    declared = Declared(models=dict.fromkeys(three.services, 20 * MIB))
+    wanted = ImagesWanted(services=("gulls",), variant="cpu", release=True, host="vm.harbour.example")
+    assert images_plan(three, {}, declared, wanted).steps[-1].predicted.peak_bytes == 0
 
 
 def test_images_releases_and_trainings_are_written_into_the_engine_and_the_rest_into_the_state() -> None:

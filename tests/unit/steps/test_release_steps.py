@@ -10,6 +10,7 @@ import pytest
 from tests.support.catalogues import catalogue
 from tests.support.runner import RecordingRunner
 from trimtab.errors import ProgramError, UsageError
+from trimtab.images.estimate import Declared
 from trimtab.project import Project
 from trimtab.steps.front import BuildFront, FrontHandler
 from trimtab.steps.rollback import RollBack, RollBackHandler, rollback_step
@@ -87,9 +88,9 @@ def test_a_project_without_the_front_s_dockerfile_is_refused(project: Project) -
 
 def test_a_release_is_planned_with_the_memory_of_two(project: Project) -> None:
     gulls = project.catalogue.services["gulls"]
-    assert service_step("gulls", gulls, "cpu").predicted.memory_bytes == 2 * gulls.memory
+    assert service_step("gulls", gulls, "cpu", Declared()).predicted.memory_bytes == 2 * gulls.memory
     assert rollback_step("gulls", gulls, to=None, host=None).predicted.memory_bytes == 2 * gulls.memory
-    names = [service_step("gulls", gulls, "cpu", host).name for host in (None, "vm")]
+    names = [service_step("gulls", gulls, "cpu", Declared(), host=host).name for host in (None, "vm")]
     assert names == ["serve:gulls:cpu", "serve:gulls:cpu@vm"]
 
 
