@@ -6,14 +6,13 @@ the cache has lost is computed again. Reads pictures, writes the cache.
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 
 from training.dedup.contact_sheet import contact_sheet
-from training.dedup.decoding import Decoded, decode, read_content
+from training.dedup.decoders import Decoders
 from training.dedup.embeddings import EmbeddingCache
 from training.dedup.encoders import load_encoder
 from training.dedup.keeping import Files, outcome, split_of
@@ -24,7 +23,10 @@ from training.harness.learner import Ending, Milestone
 from trimtab.errors import BudgetError, UsageError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from training.dedup.config import Config
+    from training.dedup.decoding import Decoded
     from training.dedup.survey import Survey
 
 _TOLD: Final = 20  # how often each of the two parts says how far it is
@@ -46,12 +48,12 @@ class Comparison:
                 f" {config.matching.max_vectors_gib:g}",
                 remedy="raise it on a machine with that much memory, or use an encoder with fewer dimensions",
             )
+        self._decoders = Decoders(config.pictures.workers, data.limits)
         self._encode = load_encoder(recipe, batch_size=how.batch_size, threads=config.threads)
         self._cache = EmbeddingCache(data.cache, recipe.key, recipe.dimensions, round(how.cache_max_gib * 1024**3))
         self._vectors = np.zeros((self._contents, recipe.dimensions), np.float32)
         self._sizes = np.zeros((self._contents, 2), np.int64)
         self._unusable: dict[int, UnusableError] = {}
-        self._pool = ThreadPoolExecutor(config.pictures.workers)
         self._ahead: dict[int, list[tuple[int, Future[Decoded]]]] = {}
         self._from_cache = 0
         self._batches = -(-self._contents // how.batch_size)
@@ -96,8 +98,11 @@ class Comparison:
     def finish(self) -> Ending:
         """Group the copies, say which to keep, and lay out the page and the list."""
         report = self._report()
-        files = {"duplicates.json": duplicates_json(report), "contact_sheet.html": contact_sheet(report, self._pool)}
-        self._pool.shutdown()
+        files = {
+            "duplicates.json": duplicates_json(report),
+            "contact_sheet.html": contact_sheet(report, self._decoders),
+        }
+        self._decoders.close()
         final = summary(report)
         line = (
             f"{final['clusters']} clusters ({final['leaking_clusters']} across splits),"
@@ -159,28 +164,20 @@ class Comparison:
             self._cache.put(names, vectors[sound], [(int(width), int(height)) for width, height in self._sizes[kept]])
 
     def _begin_decoding(self, batch: int) -> list[tuple[int, Future[Decoded]]]:
-        """Take from the cache what is there, and set the threads to work on the rest of a batch."""
-        size = self._config.embedding.batch_size
+        """Take from the cache what is there, and set the decoders to work on the rest of a batch."""
+        size, data = self._config.embedding.batch_size, self._data
         waiting = []
         for content in range(batch * size, min(self._contents, (batch + 1) * size)):
             if content in self._unusable:
                 continue
-            if (found := self._cache.find(self._data.sha256s[content])) is not None:
+            if (found := self._cache.find(data.sha256s[content])) is not None:
                 self._vectors[content], *self._sizes[content] = found
                 self._from_cache += 1
             else:
-                waiting.append((content, self._pool.submit(self._decoded, content)))
+                path = data.directory / data.paths[data.first_of[content]]
+                decoded = self._decoders.decode(path, data.sha256s[content], data.recipe.side, whole=data.recipe.whole)
+                waiting.append((content, decoded))
         return waiting
-
-    def _decoded(self, content: int) -> Decoded:
-        data = self._data
-        path = data.directory / data.paths[data.first_of[content]]
-        return decode(
-            read_content(path, data.limits, data.sha256s[content]),
-            data.limits,
-            data.recipe.side,
-            whole=data.recipe.whole,
-        )
 
     def _begin_search(self) -> None:
         usable = np.ones(self._contents, bool)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from training.dedup.contact_sheet_page import PAGE
-from training.dedup.decoding import read_content, thumbnail
 from training.dedup.frequencies import NAME
 from training.dedup.skips import UnusableError, counted
 from trimtab.units import format_size
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future
 
+    from training.dedup.decoders import Decoders
     from training.dedup.keeping import Cluster
     from training.dedup.reports import Report
 
@@ -37,23 +37,19 @@ class _Shown:
     picture: str | None
 
 
-def contact_sheet(report: Report, pool: ThreadPoolExecutor) -> bytes:
+def contact_sheet(report: Report, decoders: Decoders) -> bytes:
     """Return the page as HTML."""
     limits = report.config.contact_sheet
     shown = report.clusters[: limits.clusters]
-    rows = [(cluster, [cluster.keep, *cluster.remove][: limits.pictures]) for cluster in shown]
 
-    def draw(index: int) -> str | None:
-        survey = report.survey
-        try:
-            content = read_content(survey.directory / report.files.paths[index], survey.limits, report.sha256(index))
-            small = thumbnail(content, survey.limits, limits.thumbnail)
-        except UnusableError:
-            return None
-        return f"data:image/jpeg;base64,{base64.b64encode(small).decode('ascii')}"
+    def begin(index: int) -> tuple[int, Future[bytes]]:
+        path = report.survey.directory / report.files.paths[index]
+        return index, decoders.thumbnail(path, report.sha256(index), limits.thumbnail)
 
-    pictures = pool.map(draw, [index for _, members in rows for index in members])
-    cards = [_card(report, cluster, [(index, next(pictures)) for index in members]) for cluster, members in rows]
+    begun = [
+        (cluster, [begin(index) for index in (cluster.keep, *cluster.remove)[: limits.pictures]]) for cluster in shown
+    ]
+    cards = [_card(report, cluster, [(index, _drawn(small)) for index, small in row]) for cluster, row in begun]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["size"] = format_size
     page = environment.from_string(PAGE).render(
@@ -68,6 +64,13 @@ def contact_sheet(report: Report, pool: ThreadPoolExecutor) -> bytes:
         skips=report.skips[:_SKIPS_SHOWN],
     )
     return page.encode()
+
+
+def _drawn(small: Future[bytes]) -> str | None:
+    try:
+        return f"data:image/jpeg;base64,{base64.b64encode(small.result()).decode('ascii')}"
+    except UnusableError:
+        return None
 
 
 def _card(report: Report, cluster: Cluster, pictures: list[tuple[int, str | None]]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Pictures from strangers: read within limits, decoded, upright, on white, and squeezed to a square. Reads files only.
 
-Called from many threads at once: Pillow lets go of the interpreter while it decodes and resizes, and nothing here is
-shared. Whatever a decoder raises becomes an UnusableError with a reason.
+Whatever a decoder raises becomes an UnusableError with a reason. What it does beyond that, it does to a process of its
+own (`decoders.py`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ VERSION: Final = 1
 _PIECE_BYTES: Final = 1024**2
 _MAX_SIDE: Final = 65_535
 
-# Once for the process, because warnings.catch_warnings is not safe where threads decode.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
@@ -132,7 +131,7 @@ class _opened:  # noqa: N801  # used as a function in a `with`
             begins = self._content[:8].hex(" ")
             raise UnusableError("not a picture", f"no known format begins with {begins}") from error
         except Exception as error:  # a decoder that is fed by strangers may raise anything
-            raise UnusableError("damaged", f"{type(error).__name__}: {error}") from error
+            raise _unusable(error) from error
         if image.width * image.height > self._limits.max_pixels or max(image.size) > _MAX_SIDE:
             said = f"{image.width} x {image.height}"
             image.close()
@@ -143,7 +142,13 @@ class _opened:  # noqa: N801  # used as a function in a `with`
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         self._image.close()
         if isinstance(error, Exception) and not isinstance(error, UnusableError):
-            raise UnusableError("damaged", f"{type(error).__name__}: {error}") from error
+            raise _unusable(error) from error
+
+
+def _unusable(error: Exception) -> UnusableError:
+    if isinstance(error, MemoryError):
+        return UnusableError("took too much memory", "its decoder asked for more than any picture needs")
+    return UnusableError("damaged", f"{type(error).__name__}: {error}")
 
 
 def _upright(image: Image.Image, enough: int) -> Image.Image:

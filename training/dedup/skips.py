@@ -20,6 +20,9 @@ Reason = Literal[
     "too many pixels",
     "damaged",
     "pixels without a known range",
+    "crashed its decoder",
+    "took too long",
+    "took too much memory",
     "changed while it was read",
     "no numbers from the encoder",
 ]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 import yaml
 
 from tests.support.planted_pictures import quality, thousand_planted
+from tests.support.slow_pictures import in_digits, kill_at_work
 from training.dedup import planted as demo
 from training.dedup.__main__ import main
 from trimtab.storage.runs import list_runs
@@ -190,6 +195,40 @@ def test_hostile_files_are_counted_named_and_do_no_harm(tmp_path: Path, root: Pa
     assert "evil&lt;script&gt;.png" in page
     assert set(tmp_path.iterdir()) - outside == {tmp_path / "config.yaml", tmp_path / "results"}
     assert {path.name for path in (tmp_path / "results").iterdir()} == {"runs", "checkpoints", "cache"}
+
+
+def test_a_picture_that_crashes_its_decoder_is_named_and_the_run_ends_as_without_it(
+    tmp_path: Path, root: Path, small: Path
+) -> None:
+    config = config_of(tmp_path / "config.yaml", root)
+    assert run(config, small, tmp_path / "without") == 0
+    data = tmp_path / "data"
+    shutil.copytree(small, data)
+    (data / "train/crash.pgm").write_bytes(in_digits())
+
+    def kill_twice() -> None:
+        for _ in range(2):
+            kill_at_work(decoders_here)
+
+    with ThreadPoolExecutor(1) as killer:
+        killed = killer.submit(kill_twice)
+        assert run(config, data, tmp_path / "with") == 0
+        killed.result()
+    expected, found = (found_in(tmp_path / name)[0] for name in ("without", "with"))
+    assert found.pop("skipped") == [
+        {"path": "train/crash.pgm", "reason": "crashed its decoder", "detail": "2 times, at last by SIGKILL"}
+    ]
+    assert expected.pop("skipped") == []
+    assert found == expected
+    assert not list(decoders_here())
+
+
+def decoders_here() -> Iterator[int]:
+    """Yield the processes that decode for this one."""
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if "training.dedup.decoder_process" in child.cmdline():
+                yield child.pid
 
 
 @pytest.mark.parametrize(
