@@ -36,7 +36,7 @@ def test_however_often_it_is_killed_weights_and_predictions_are_equal_to_the_bit
     with nursery(root, *MODULES) as children:
         assert children.run(CALL, arguments(config, data, tmp_path / "whole"), output=output) == 0, output.read_text()
         expected = measured(run_of(tmp_path / "whole")[1])
-        assert {Path(name).suffix for name in expected} == {".json", ".png", ".svg", ".csv_bi"}
+        assert {Path(name).suffix for name in expected} == {".json", ".png", ".svg", ".tsv", ".npz"}
         kills = trainings = 0
         firsts: list[int] = []
         while kills < KILLS:

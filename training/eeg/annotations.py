@@ -71,13 +71,11 @@ def parse_annotation(content: bytes, *, kind: Kind, stem: str) -> Annotation:
     return Annotation(events=merged(spans), duration_s=_seconds(facts.get("duration", "")), odd=tuple(odd))
 
 
-def csv_bi_bytes(
-    *, stem: str, duration_s: float, events: Sequence[Span], confidence: Sequence[float] | None = None
-) -> bytes:
-    """Return a `.csv_bi` of disjoint, sorted seizures (each with its confidence, else 1), background between them."""
+def csv_bi_bytes(*, stem: str, duration_s: float, events: Sequence[Span]) -> bytes:
+    """Return a `.csv_bi` of disjoint, sorted seizures, and background between them."""
     rows, reach = [], 0.0
-    for (start, stop), sure in zip(events, confidence or [1.0] * len(events), strict=True):
-        rows += [("TERM", reach, start, BACKGROUND, 1.0)] * (start > reach) + [("TERM", start, stop, "seiz", sure)]
+    for start, stop in events:
+        rows += [("TERM", reach, start, BACKGROUND, 1.0)] * (start > reach) + [("TERM", start, stop, "seiz", 1.0)]
         reach = stop
     rows += [("TERM", reach, duration_s, BACKGROUND, 1.0)] * (duration_s > reach)
     return csv_bytes(stem=stem, duration_s=duration_s, rows=rows)

@@ -1,8 +1,9 @@
-"""Measure a finished run on a split: scores, sweep, csv_bi predictions, pictures. Writes RESULTS/evaluations only.
+"""Measure a finished run on a split: scores, sweep, predictions, pictures. Writes RESULTS/evaluations only.
 
-    python -m training.eeg.evaluate --config FILE --data DIR --results DIR [--run-id ID] [--split eval] [--json]
+    python -m training.eeg.evaluate --config FILE --data DIR --results DIR [--run-id ID] [--split eval] [--predicted]
 
-The configuration may differ from the training's where the trained weights do not depend on it: `detection`, say.
+The configuration may differ from the training's where the trained weights do not depend on it: `detection`, say. With
+`--predicted` the probabilities that were written before are measured, at other thresholds, say, and no network is run.
 """
 
 from __future__ import annotations
@@ -24,24 +25,31 @@ from trimtab.storage.runs import RunRecord, read_run
 if TYPE_CHECKING:
     from torch import nn
 
+    from training.eeg.corpus import Corpus
+    from training.eeg.inference import Prediction
+
 SPLITS: Final = ("train", "dev", "eval")
 _OF_THE_WEIGHTS: Final = ("signal", "network")
 
 
 def evaluate(
-    *, data: Path, cache: Path, results: Path, config: Path, run_id: str | None = None, split: str = "eval"
+    *,
+    data: Path,
+    cache: Path,
+    results: Path,
+    config: Path,
+    run_id: str | None = None,
+    split: str = "eval",
+    predicted: bool = False,
 ) -> dict[str, Any]:
     """Measure a run's weights on a split and return the summary with `run_id` and `files`, the folder below `results`.
 
     Without a run id it is the run that this configuration and data name. Fills the cache where something is missing.
-    Raises UsageError for a run that is not there, is not finished, or whose weights do not fit the configuration.
+    With `predicted` no network is run. Raises UsageError for a run that is not there, is not finished, or whose weights
+    or stored predictions do not fit the configuration.
     """
-    from training.eeg.inference import predict
     from training.eeg.measure import measure
-    from training.eeg.montage import CHANNELS
-    from training.eeg.network import Detector
     from training.eeg.populate import fill
-    from training.harness.arithmetic import Arithmetic
     from training.harness.identity import fresh_record
 
     values = load_config(config, Config)
@@ -55,13 +63,13 @@ def evaluate(
         )
     name = run_id or fresh_record("eeg", values, corpus.sha256, results, None, None).run_id
     record = _finished_run(results, name, values)
-    arithmetic = Arithmetic(threads=values.threads, seed=values.seed, precision=values.optimisation.precision)
-    network = Detector(values.network, channels=len(CHANNELS), rate_hz=corpus.rate_hz)
-    _load(network, results / record.run_directory / "model.pt")
-    found = measure(
-        corpus, predict(network.to(arithmetic.device), corpus, chosen, values, arithmetic), values, split=split
-    )
     folder = f"evaluations/eeg/{name}/{split}"
+    if predicted:
+        places = (results / folder, results / record.run_directory / "evaluation")
+        predictions = _stored(corpus, chosen, values, split, places)
+    else:
+        predictions = _predicted(corpus, chosen, values, results / record.run_directory / "model.pt")
+    found = measure(corpus, predictions, values, split=split)
     for path, content in found.files(folder).items():
         make_directory((results / path).parent)
         write_whole(results / path, content)
@@ -87,6 +95,38 @@ def _finished_run(results: Path, name: str, config: Config) -> RunRecord:
     return record
 
 
+def _predicted(corpus: Corpus, chosen: tuple[int, ...], config: Config, weights: Path) -> tuple[Prediction, ...]:
+    from training.eeg.inference import predict
+    from training.eeg.montage import CHANNELS
+    from training.eeg.network import Detector
+    from training.harness.arithmetic import Arithmetic
+
+    arithmetic = Arithmetic(threads=config.threads, seed=config.seed, precision=config.optimisation.precision)
+    network = Detector(config.network, channels=len(CHANNELS), rate_hz=corpus.rate_hz)
+    _load(network, weights)
+    return predict(network.to(arithmetic.device), corpus, chosen, config, arithmetic)
+
+
+def _stored(
+    corpus: Corpus, chosen: tuple[int, ...], config: Config, split: str, places: tuple[Path, ...]
+) -> tuple[Prediction, ...]:
+    """Return what was written to the first of these folders that has it, if it is of this corpus, split and stride."""
+    from training.eeg.inference import Prediction
+    from training.eeg.measure import origin
+    from training.eeg.predictions import PROBABILITIES, read_probabilities
+
+    path = next((one / PROBABILITIES for one in places if (one / PROBABILITIES).exists()), places[-1] / PROBABILITIES)
+    stored, made_of = read_probabilities(path)
+    wanted = origin(corpus, config, split=split)
+    if other := [key for key in wanted if made_of.get(key) != wanted[key]]:
+        raise UsageError(
+            f"{path} cannot be measured",
+            why=f"it was predicted with another {' and '.join(other)}",
+            remedy="leave --predicted out: the network predicts anew",
+        )
+    return tuple(Prediction(recording=one, probabilities=stored[corpus.recordings[one].path]) for one in chosen)
+
+
 def _load(network: nn.Module, path: Path) -> None:
     import torch
 
@@ -102,13 +142,18 @@ def _load(network: nn.Module, path: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.eeg.evaluate", description="Measure a finished run.")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.eeg.evaluate",
+        description="Measure a finished run.",
+        epilog="Example: --config configs/local/eeg.yaml --data data --results results --predicted",
+    )
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="hyperparameters, YAML")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the EDF tree; only read")
     parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="where the run is")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="default: RESULTS/cache/eeg")
     parser.add_argument("--run-id", metavar="ID", help="default: named by the configuration and the data")
     parser.add_argument("--split", choices=SPLITS, default="eval", help="what to measure it on; default: eval")
+    parser.add_argument("--predicted", action="store_true", help="measure what was predicted before; run no network")
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -120,6 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
             config=options.config,
             run_id=options.run_id,
             split=options.split,
+            predicted=options.predicted,
         )
     except TrimtabError as error:
         sys.stderr.write(f"{error}\n")

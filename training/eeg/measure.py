@@ -1,4 +1,4 @@
-"""What predictions of a split are worth: scores, the threshold sweep, csv_bi files, pictures. Reads the cache only."""
+"""What predictions of a split are worth: scores, the threshold sweep, tables, pictures. Reads the cache only."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from training.eeg.annotations import csv_bi_bytes
 from training.eeg.curve import draw_sweep
 from training.eeg.detection import Events, detect, labels_of
 from training.eeg.montage import CHANNELS
+from training.eeg.predictions import EVENTS, PROBABILITIES, Detected, events_tsv, probabilities_npz
 from training.eeg.scoring import THRESHOLDS, Scored, Scores, at_threshold, average_precision, score
 from training.eeg.strip import Strip, draw_strip
 
@@ -81,7 +80,7 @@ class Measured:
         return {"upper": upper, "event": asdict(scores.event), "sample": asdict(scores.sample)}
 
     def files(self, folder: str) -> dict[str, bytes]:
-        """Return scores, pictures and a csv_bi file for each recording, by their paths below a folder."""
+        """Return scores, pictures and predictions, by their paths below a folder."""
         source = "synthetic corpus" if self.corpus.synthetic else "corpus"
         sweep = {upper: scores.event for upper, scores in self.sweep.items()}
         title = f"Event scores by threshold, {self.split} of a {source}"
@@ -90,24 +89,24 @@ class Measured:
             f"{folder}/scores.json": f"{json.dumps(numbers, indent=1)}\n".encode(),
             f"{folder}/sweep.svg": draw_sweep(sweep, chosen=self.config.detection.upper, title=title).encode(),
             f"{folder}/strip.png": self._strip(source),
-            **{f"{folder}/predictions/{path}": content for path, content in self._predicted()},
+            f"{folder}/{EVENTS}": events_tsv(self._detected(), synthetic=self.corpus.synthetic),
+            f"{folder}/{PROBABILITIES}": probabilities_npz(
+                {self.corpus.recordings[one.recording].path: one.probabilities for one in self.predictions},
+                origin(self.corpus, self.config, split=self.split),
+            ),
         }
 
-    def _predicted(self) -> Iterator[tuple[str, bytes]]:
+    def _detected(self) -> Iterator[Detected]:
         for one in self.predictions:
             recording = self.corpus.recordings[one.recording]
-            path = PurePosixPath(recording.path)
-            events = tuple(
-                (a, min(b, recording.duration_s)) for a, b in detect(one.probabilities, self.config.detection)
-            )
-            content = csv_bi_bytes(
-                stem=path.stem,
+            found = detect(one.probabilities, self.config.detection)
+            events = tuple((start, min(stop, recording.duration_s)) for start, stop in found)
+            yield Detected(
+                path=recording.path,
                 duration_s=recording.duration_s,
                 events=events,
-                confidence=[float(one.probabilities[int(a) : math.ceil(b)].mean()) for a, b in events],
+                confidence=tuple(float(one.probabilities[int(a) : math.ceil(b)].mean()) for a, b in events),
             )
-            said = b"# predicted = on synthetic signal\n" if self.corpus.synthetic else b""
-            yield path.with_suffix(".csv_bi").as_posix(), content.replace(b"#\n", said + b"#\n", 1)
 
     def _strip(self, source: str) -> bytes:
         """Draw a minute of the recording with most seizures, around its first one."""
@@ -143,6 +142,18 @@ def measure(corpus: Corpus, predictions: tuple[Prediction, ...], config: Config,
         seizure_part=float(truth.mean(dtype=np.float64)),
         separation=_mean(probabilities[truth > 0]) - _mean(probabilities[truth == 0]),
     )
+
+
+def origin(corpus: Corpus, config: Config, *, split: str) -> dict[str, Any]:
+    """Return what probabilities of a run depend on besides its weights, JSON-able; thresholds are not among it."""
+    return {
+        "format": "eeg-probabilities/1",
+        "corpus_sha256": corpus.sha256,
+        "split": split,
+        "synthetic": corpus.synthetic,
+        "window_s": config.window_s,
+        "stride_s": config.detection.stride_s,
+    }
 
 
 def score_predictions(corpus: Corpus, predictions: Sequence[Prediction], how: Detection) -> Scores:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from timescoring.annotations import Annotation
+from timescoring.scoring import EventScoring
 
 from tests.support.made_up_eeg import small_config
 from training.eeg import evaluate, mamba_cuda
 from training.eeg.__main__ import main
+from training.eeg.annotations import parse_annotation
 from training.eeg.synthetic import Size, lay_out
 from trimtab.storage.runs import read_run
 
@@ -58,8 +62,10 @@ def test_a_training_leaves_a_record_with_scores_and_files(trained: tuple[Path, P
     assert record.final["synthetic"] is True
     assert record.final["thresholds"] == {"upper": 0.8, "lower": 0.5, "minimum_s": 4.0, "merge_s": 2.0}
     names = {artifact.name for artifact in record.artifacts}
-    assert {"model.pt", "evaluation/scores.json", "evaluation/sweep.svg", "evaluation/strip.png"} < names
-    assert sum(name.endswith(".csv_bi") for name in names) == record.final["recordings"]
+    assert names == {
+        "model.pt", "evaluation/scores.json", "evaluation/sweep.svg", "evaluation/strip.png",
+        "evaluation/events.tsv", "evaluation/probabilities.npz",
+    }  # fmt: skip
 
 
 def test_the_cache_lies_below_the_results_and_nothing_is_written_to_the_data(
@@ -108,6 +114,81 @@ def test_another_split_and_other_thresholds_can_be_measured(
     code, found, _ = measured(config, data, trained[1], "--run-id", "r1", "--split", "dev", capsys=capsys)
     assert code == 0
     assert (found["split"], found["thresholds"]["upper"]) == ("dev", 0.3)
+
+
+def test_other_thresholds_are_measured_on_what_was_predicted_without_the_network(
+    trained: tuple[Path, Path], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small_config(tmp_path / "config.yaml", **FIT, detection={"upper": 0.3, "lower": 0.2})
+    results = tmp_path / "results"
+    shutil.copytree(trained[1], results)
+    _, expected, _ = measured(config, data, results, "--run-id", "r1", capsys=capsys)
+    files = contents(results / expected["files"])
+    shutil.rmtree(results / "evaluations")
+    next(results.rglob("model.pt")).unlink()
+    for _ in range(2):  # what the run left, and then what this left
+        code, found, _ = measured(config, data, results, "--run-id", "r1", "--predicted", capsys=capsys)
+        assert code == 0
+        assert found == expected
+        assert contents(results / found["files"]) == files
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "said"),
+    [
+        ({"detection": {"stride_s": 5}}, [], "it was predicted with another stride_s"),
+        ({}, ["--split", "train"], "it was predicted with another split"),
+        ({"detection": "damaged"}, [], "holds no probabilities"),
+    ],
+)
+def test_predictions_of_something_else_are_refused_with_the_cause(
+    changes: dict[str, Any],
+    more: list[str],
+    said: str,
+    trained: tuple[Path, Path],
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(trained[1], results)
+    if changes.get("detection") == "damaged":
+        for packed in results.rglob("probabilities.npz"):
+            packed.write_bytes(packed.read_bytes()[:-30])
+        changes = {}
+    config = small_config(tmp_path / "config.yaml", **FIT, **changes)
+    code, _, err = measured(config, data, results, "--run-id", "r1", "--predicted", *more, capsys=capsys)
+    assert code == 2
+    assert said in err
+
+
+def test_the_table_of_events_gives_timescoring_the_scores_of_the_run(trained: tuple[Path, Path], data: Path) -> None:
+    record = read_run(trained[1], "r1")
+    assert record is not None
+    assert record.final is not None
+    folder = trained[1] / record.run_directory / "evaluation"
+    rows = list(csv.DictReader((folder / "events.tsv").read_text().splitlines(), delimiter="\t"))
+    of: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        of.setdefault(row["recording"], []).append(row)
+    assert len(of) == record.final["recordings"]
+    assert {row["source"] for row in rows} == {"synthetic"}
+    true = found = false = 0
+    for path, mine in of.items():
+        (duration_s,) = {float(row["recordingDuration"]) for row in mine}
+        spans = [(float(row["onset"]), float(row["duration"])) for row in mine if row["eventType"] == "sz"]
+        labels = (data / "edf" / path).with_suffix(".csv_bi")
+        truth = parse_annotation(labels.read_bytes(), kind="csv_bi", stem=labels.stem).events
+        scored = EventScoring(
+            Annotation(list(truth), 10, round(duration_s * 10)),
+            Annotation([(onset, onset + duration) for onset, duration in spans], 10, round(duration_s * 10)),
+        )
+        true, found, false = true + scored.refTrue, found + scored.tp, false + scored.fp
+    assert record.final["events"] == {"true": true, "found": found, "false": false}
 
 
 @pytest.mark.parametrize(

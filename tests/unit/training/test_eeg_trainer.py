@@ -5,16 +5,15 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from tests.support.learners import advance, assert_goes_on_to_the_same_bit, through_a_file
 from tests.support.made_up_eeg import MadeUpCorpus, loaded, made_up
 from tests.support.training import same
-from training.eeg.annotations import parse_annotation
 from training.eeg.config import Config
 from training.eeg.inference import predict, seconds_of
 from training.eeg.trainer import Trainer
@@ -32,37 +31,12 @@ def corpus() -> MadeUpCorpus:
     return made_up()
 
 
-def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
-    stream = io.BytesIO()
-    torch.save(state, stream)
-    stream.seek(0)
-    found: dict[str, Any] = torch.load(stream, weights_only=True)
-    return found
-
-
-def advance(trainer: Trainer, steps: int) -> None:
-    for _ in range(steps):
-        trainer.advance()
-
-
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 5])
 def test_going_on_from_a_state_is_the_same_to_the_bit_as_never_stopping(
     config: Config, corpus: MadeUpCorpus, steps: int
 ) -> None:
-    whole = Trainer(config, corpus)
-    assert whole.batches == 3
-    advance(whole, 6)
-
-    first = Trainer(config, corpus)
-    advance(first, steps)
-    state = through_a_file(first.state())
-    advance(first, 1)  # what happens after the state was taken is not in it
-    torch.manual_seed(123)
-    second = Trainer(config, corpus)
-    advance(second, 1)  # nor is what the one that takes it over did before
-    second.load(state)
-    advance(second, 6 - steps)
-    assert same(through_a_file(second.state()), through_a_file(whole.state()))
+    assert Trainer(config, corpus).batches == 3
+    assert_goes_on_to_the_same_bit(lambda: Trainer(config, corpus), stop_at=steps, steps=6)
 
 
 def test_how_many_threads_read_does_not_matter(tmp_path: Path, corpus: MadeUpCorpus) -> None:
@@ -106,18 +80,14 @@ def test_it_learns_a_seizure_and_leaves_scores_pictures_predictions_and_weights(
     assert svg.startswith("<svg")
     assert "synthetic" in svg
 
-    stems = [f"eval0{number}_s001_t000" for number in range(2)]
-    contents = [
-        ending.files[f"evaluation/predictions/eval/{stem[:6]}/s001_2020/01_tcp_ar/{stem}.csv_bi"] for stem in stems
+    first, second = (line.split("\t") for line in ending.files["evaluation/events.tsv"].decode().splitlines()[1:])
+    start, length = map(float, first[:2])
+    assert (start, length) == (pytest.approx(50, abs=3), pytest.approx(30, abs=6))
+    assert (first[2], second[:3]) == ("sz", ["0.0000", "120.5000", "bckg"])
+    assert [row[6:] for row in (first, second)] == [
+        ["120.5000", f"eval/eval0{number}/s001_2020/01_tcp_ar/eval0{number}_s001_t000.edf", "synthetic"]
+        for number in range(2)
     ]
-    parsed = [
-        parse_annotation(content, kind="csv_bi", stem=stem) for content, stem in zip(contents, stems, strict=True)
-    ]
-    ((start, stop),) = parsed[0].events
-    assert (start, stop) == (pytest.approx(50, abs=3), pytest.approx(80, abs=3))
-    assert parsed[1].events == ()
-    assert [one.duration_s for one in parsed] == [120.5, 120.5]
-    assert all(b"synthetic" in content for content in contents)
 
 
 def test_labels_of_other_windows_teach_nothing(tmp_path: Path) -> None:
