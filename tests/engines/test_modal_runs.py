@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.commands import ROOT, Ended, environment, trimtab, write_project
 from tests.support.modal_plane import ModalPlane, embedded_modal, wait_until
+from tests.support.registry_of_runs import RESOURCES
 from trimtab.emulation.modal import bucket_mount
 
 pytestmark = [
@@ -20,16 +21,6 @@ pytestmark = [
     pytest.mark.skipif(bucket_mount.missing() is not None, reason=str(bucket_mount.missing())),
 ]
 APP = Path(__file__).parent / "modal_apps" / "runs.py"
-MACHINE = {
-    "gpu": "A100-80GB",
-    "gpu_count": 1,
-    "cores": 32.0,
-    "memory_mib": 131072,
-    "disk_mib": 0,
-    "timeout_s": 86400,
-    "retries": 10,
-    "region": "",
-}
 USD_PER_SECOND = 5.032 / 3600
 
 
@@ -71,7 +62,7 @@ def desk(folder: Path, plane: ModalPlane) -> Desk:
     for name in ("results.py", "state.py"):
         shutil.copy(ROOT / "deploy" / "modal" / name, modal / name)
     shutil.copy(APP, modal / "app.py")
-    (modal / "resources.py").write_text(f"import json\nprint(json.dumps({{'tides': {MACHINE!r}}}))\n")
+    (modal / "resources.py").write_text(RESOURCES)
     (project / "training" / "tides").mkdir(parents=True)
     return Desk(folder=project, plane=plane)
 
@@ -184,6 +175,32 @@ def test_a_run_that_fails_is_7_for_who_follows_it(here: Desk) -> None:
 
 def test_a_run_that_nobody_launched_is_told_apart(here: Desk) -> None:
     assert "there is no run nobody-s" in here.trimtab("runs", "fetch", "nobody-s", code=2).err
+
+
+def test_a_probe_is_priced_before_and_after_and_is_a_run_of_its_own(here: Desk, finished: str) -> None:
+    assert finished
+    words = ("cost", "tides", "--probe", "--steps", "3600", "--config", str(here.folder / "12.yaml"), "--json")
+    dear = here.trimtab(*words, "--max-usd", "0.3", code=6)
+    assert "up to 4 min 00 s at 5.032 $/h are 0.34 $ of 0.30 $" in dear.document["error"]["why"]
+
+    ended = here.trimtab(*words, "--max-usd", "0.35", code=6)  # the probe may be made, but not the run after it
+    assert "the probe is likely to cost 0.26 $, and at most 0.34 $" in ended.err
+    probe = ended.document["probe"]
+    assert (probe["steps"], probe["predicted_usd"]) == (12, pytest.approx(0.2558, abs=1e-3))
+    assert f"the probe took {probe['usd']:.2f} $ of them" in ended.document["error"]["why"]
+    assert ended.document["compute_from"].startswith("3,600 steps at ")
+    assert ended.document["last"]["run_id"] != probe["run_id"]  # it is no run of the job
+
+    lines = map(json.loads, (here.folder / ".trimtab" / "ledger.jsonl").read_text().splitlines())
+    (entry,) = [entry for entry in lines if entry["result"].get("run_id") == probe["run_id"]]
+    assert (entry["outcome"], entry["measured"]["usd"]) == ("done", probe["usd"])
+    listed = here.trimtab("runs", "list", "--on", "modal", "--json").document["runs"]
+    assert probe["usd"] in [run["cost"]["usd"] for run in listed if run["run_id"] == probe["run_id"]]
+
+
+def test_a_machine_that_launched_nothing_prices_by_what_others_launched(elsewhere: Desk, finished: str) -> None:
+    told = elsewhere.trimtab("cost", "tides", "--json").document
+    assert told["compute_from"] == f"as long as run {finished} on 1 x A100-80GB, 32 cores took"
 
 
 def test_rates_that_modal_does_not_tell_leave_the_table_as_it_is(here: Desk) -> None:

@@ -11,6 +11,11 @@ from trimtab.storage.runs import Attempt, RunRecord, config_digest
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 USD_PER_HOUR = 6.0
+RESOURCES = """
+import json
+print(json.dumps({"tides": {"gpu": "A100-80GB", "gpu_count": 1, "cores": 32.0, "memory_mib": 131072, "disk_mib": 0,
+                            "timeout_s": 86400, "retries": 10, "region": ""}}))
+"""
 
 
 def at(minutes: float) -> datetime:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,13 +15,16 @@ from trimtab.cost.estimate import Case, Machine, Work, estimate
 from trimtab.cost.ledger import Ledger
 from trimtab.cost.prices import BUNDLED, OWN, Prices, current_prices, load_prices
 from trimtab.cost.spending import last_on_modal
-from trimtab.cost.work import Basis, as_last_time, machine_of
-from trimtab.errors import BudgetError, UsageError
+from trimtab.cost.work import Basis, as_last_time, machine_of, steps_of
+from trimtab.errors import BudgetError, TrimtabError, UsageError
 from trimtab.process import ProcessRunner
 from trimtab.project import Project, find_project
 from trimtab.steps.plans import require_known
 from trimtab.steps.training import Train
 from trimtab.units import format_duration, format_usd
+
+if TYPE_CHECKING:
+    from trimtab.steps.probing import Probed
 
 
 @click.command()
@@ -33,7 +36,12 @@ from trimtab.units import format_duration, format_usd
 @click.option("--checkpoint-every", type=Duration(), default="30min", show_default=True, help="Time between saves.")
 @click.option("--volume-gib", type=click.FloatRange(min=0), default=0.0, help="What the run keeps on the Volume.")
 @click.option("--read-gib", type=click.FloatRange(min=0), default=0.0, help="What each attempt reads from the bucket.")
-@click.option("--max-usd", type=click.FloatRange(min=0), help="Exit 6 when the likely case costs more.")
+@click.option("--read-requests", type=click.IntRange(min=0), default=0, help="Objects that each attempt reads there.")
+@click.option("--bucket-gib", type=click.FloatRange(min=0), default=0.0, help="What the run keeps in the bucket.")
+@click.option("--write-requests", type=click.IntRange(min=0), default=0, help="Objects that the run writes there.")
+@click.option(
+    "--max-usd", type=click.FloatRange(min=0), help="Exit 6 when the likely case costs more, a probe with it."
+)
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Its `steps`, where it has such a key.")
 @click.option("--profile", help="Another machine than the job's own; deploy/modal/profiles/ names them.")
 @click.option("--probe", is_flag=True, help="Run it on Modal for about a minute, and go by its steps per second.")
@@ -51,6 +59,9 @@ def cost(  # noqa: PLR0913 - one for each thing that a run spends
     checkpoint_every: float,
     volume_gib: float,
     read_gib: float,
+    read_requests: int,
+    bucket_gib: float,
+    write_requests: int,
     max_usd: float | None,
     config: Path | None,
     profile: str | None,
@@ -64,7 +75,7 @@ def cost(  # noqa: PLR0913 - one for each thing that a run spends
 
     Without --compute or --steps, the time is that of the job's last run on such a machine, or on this one. Prices say
     their date and source. The three cases differ in what nobody knows before: speed, and how often the machine is taken
-    back. What the last run on Modal really cost stands beside it.
+    back. What the last run on Modal really cost stands beside it. A probe costs, too: what is said before and after.
 
     \b
     Examples:
@@ -77,27 +88,31 @@ def cost(  # noqa: PLR0913 - one for each thing that a run spends
     require_known("job", job, tuple(project.catalogue.jobs))
     machine = machine_of(project, ProcessRunner(), job, profile=profile)
     prices = _refreshed(project, console, embedded=embedded) if refresh else current_prices(project)
-    wanted = _Wanted(
-        job=job, compute_s=compute, steps=steps or _steps_of(config), rate=steps_per_second, is_given=bool(steps)
-    )
+    counted = steps or (steps_of(config) if config else None)
+    wanted = _Wanted(job=job, compute_s=compute, steps=counted, rate=steps_per_second, is_given=bool(steps))
     _check(wanted, probe=probe)
+    probed = None
     if probe:
-        train = Train(job=job, config=config and config.absolute())
-        wanted = replace(wanted, rate=_probed(project, console, train, profile, prices, embedded=embedded))
-    basis = _basis(project, wanted, machine)
+        asked = _Probe(train=Train(job=job, config=config and config.absolute()), profile=profile, max_usd=max_usd)
+        probed = _probed(project, console, asked, machine, prices, embedded=embedded)
+        wanted = replace(wanted, rate=probed.rate)
+    basis = _basis(project, console, wanted, machine, embedded=embedded)
     work = Work(
         compute_s=basis.compute_s,
         start_s=start,
         checkpoint_every_s=min(checkpoint_every, basis.compute_s),
         volume_gib=volume_gib,
         read_gib=read_gib,
+        read_requests=read_requests,
+        bucket_gib=bucket_gib,
+        write_requests=write_requests,
     )
     cases = estimate(machine, work, prices)
     last = last_on_modal(Ledger(project.state / "ledger.jsonl"), job)
-    document = _document(job, basis.told, machine, cases, prices, last)
-    failure = _over(job, cases, max_usd)
+    document = _document(job, basis.told, machine, cases, prices, last, probed)
+    failure = _over(job, cases, max_usd, probed)
     console.result(
-        document, text=lambda: _print(console, job, basis.told, machine, cases, prices, last), failure=failure
+        document, text=lambda: _print(console, job, basis.told, machine, cases, prices, last, probed), failure=failure
     )
 
 
@@ -127,38 +142,35 @@ def _check(wanted: _Wanted, *, probe: bool) -> None:
         )
 
 
-def _basis(project: Project, wanted: _Wanted, machine: Machine) -> Basis:
+def _basis(project: Project, console: Console, wanted: _Wanted, machine: Machine, *, embedded: bool) -> Basis:
     if wanted.compute_s is not None:
         return Basis(compute_s=wanted.compute_s, told="as given")
     if wanted.steps is not None and wanted.rate is not None:
         told = f"{wanted.steps:,} steps at {wanted.rate:.4g} a second"
         return Basis(compute_s=wanted.steps / wanted.rate, told=told)
     found = as_last_time(project, wanted.job, machine, steps=wanted.steps)
+    if found is None and _learn(project, console, wanted.job, embedded=embedded):
+        found = as_last_time(project, wanted.job, machine, steps=wanted.steps)
     if found is None:
         raise UsageError(
             f"nobody knows yet how long {wanted.job} computes",
-            why="no run of it has finished on this machine, nor on Modal as far as this machine saw",
+            why="no run of it has finished on this machine, nor on Modal as far as this machine can see",
             remedy=f"give --compute, or --steps with --steps-per-second or --probe; or: trimtab train {wanted.job}",
         )
     return found
 
 
-def _steps_of(config: Path | None) -> int | None:
-    """Return the `steps` of a configuration, of its own or of its `optimisation`; None where it counts otherwise."""
-    if config is None:
-        return None
-    import yaml
+def _learn(project: Project, console: Console, job: str, *, embedded: bool) -> bool:
+    """Ask Modal, where it is set up, what runs of a job took that other machines launched."""
+    from trimtab.steps.launching import learn
+    from trimtab.steps.modal_client import connect_or_none
 
     try:
-        values = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(
-            f"the configuration {config} cannot be read", why=str(error), remedy="name another file; see configs/"
-        ) from error
-    for section in (values, values.get("optimisation") if isinstance(values, dict) else None):
-        if isinstance(section, dict) and isinstance(section.get("steps"), int):
-            return int(section["steps"])
-    return None
+        client = connect_or_none(project, ProcessRunner(), embedded=embedded)
+        return client is not None and learn(project, client, job)
+    except TrimtabError as error:
+        console.say(f"passed over: modal: {error.what}: {error.why}", style="yellow")
+        return False
 
 
 def _refreshed(project: Project, console: Console, *, embedded: bool) -> Prices:
@@ -177,28 +189,37 @@ def _refreshed(project: Project, console: Console, *, embedded: bool) -> Prices:
     return found.prices
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Probe:
+    train: Train
+    profile: str | None
+    max_usd: float | None
+
+
 def _probed(
-    project: Project, console: Console, train: Train, profile: str | None, prices: Prices, *, embedded: bool
-) -> float:
-    """Run the job for a minute on its machine, and return its steps per second."""
+    project: Project, console: Console, asked: _Probe, machine: Machine, prices: Prices, *, embedded: bool
+) -> Probed:
+    """Run the job for a minute on its machine, priced before anything is started."""
     from trimtab.steps.modal_client import connect
-    from trimtab.steps.probing import probe
+    from trimtab.steps.probing import foretold, probe
 
+    wanted, likely_usd = foretold(project, asked.train, machine, prices, profile=asked.profile, max_usd=asked.max_usd)
+    console.say(f"the probe is likely to cost {format_usd(likely_usd)}, and at most {format_usd(wanted.max_usd or 0)}")
     client = connect(project, ProcessRunner(), embedded=embedded)
-    with console.step(f"probing {train.job} on {client.server}") as say:
-        found = probe(project, client, train, prices, profile=profile, say=say)
-    console.say(f"{found.steps} steps in {found.step_s:.0f} s, {format_usd(found.usd)}: {found.rate:.4g} a second")
-    return found.rate
+    with console.step(f"probing {asked.train.job} on {client.server}") as say:
+        return probe(project, client, wanted, prices, say=say)
 
 
-def _over(job: str, cases: tuple[Case, ...], max_usd: float | None) -> BudgetError | None:
+def _over(job: str, cases: tuple[Case, ...], max_usd: float | None, probed: Probed | None) -> BudgetError | None:
     likely = next(case for case in cases if case.name == "likely")
-    if max_usd is None or likely.usd <= max_usd:
+    spent_usd = probed.usd if probed else 0.0
+    if max_usd is None or spent_usd + likely.usd <= max_usd:
         return None
     dearest = max(likely.parts, key=lambda part: part[1])
     return BudgetError(
         f"a run of {job} is likely to cost more than it may",
-        why=f"{format_usd(likely.usd)} of {format_usd(max_usd)}, of which {dearest[0]} is {format_usd(dearest[1])}",
+        why=f"{format_usd(likely.usd)} of {format_usd(max_usd)}, of which {dearest[0]} is {format_usd(dearest[1])}"
+        + (f"; the probe took {format_usd(spent_usd)} of them" if probed else ""),
         remedy="take a smaller machine (--profile; see deploy/modal/profiles/), do fewer steps, or raise --max-usd",
     )
 
@@ -210,6 +231,7 @@ def _document(
     cases: tuple[Case, ...],
     prices: Prices,
     last: Mapping[str, Any] | None,
+    probed: Probed | None,
 ) -> dict[str, Any]:
     return {
         "job": job,
@@ -228,6 +250,7 @@ def _document(
             for case in cases
         ],
         "last": last,
+        "probe": probed and {**asdict(probed), "steps_per_second": probed.rate},
     }
 
 
@@ -239,6 +262,7 @@ def _print(
     cases: tuple[Case, ...],
     prices: Prices,
     last: Mapping[str, Any] | None,
+    probed: Probed | None,
 ) -> None:
     names = [name for name, _ in cases[0].parts]
     rows = [
@@ -262,6 +286,11 @@ def _print(
     console.line(f"prices    of {prices.dated}: {prices.source}")
     if (most := cases[-1].attempts) > machine.retries + 1:
         console.line(f"attempts  up to {most}, and the profile allows {machine.retries + 1}: start it again then")
+    if probed is not None:
+        console.line(
+            f"probe     {format_usd(probed.usd)}, predicted {format_usd(probed.predicted_usd)}: run {probed.run_id},"
+            f" {probed.steps} steps in {format_duration(probed.step_s)}"
+        )
     if last is not None:
         predicted = f", predicted {format_usd(last['predicted_usd'])}" if last["predicted_usd"] else ""
         console.line(

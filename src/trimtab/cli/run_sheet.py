@@ -11,6 +11,7 @@ from trimtab.storage.registry import Run
 from trimtab.units import format_duration, format_usd
 
 COLUMNS: Final = ("run", "job", "state", "attempts", "step", "measured", "cost", "where", "last seen")
+_GOES_ON: Final = frozenset({"launched", "starting", "running"})
 
 
 def document_of(run: Run) -> dict[str, Any]:
@@ -75,10 +76,13 @@ def show(console: Console, run: Run) -> None:
         console.line(
             f"machine   {gpu}, {machine.cores:g} cores, {machine.memory_gib:g} GiB, {machine.usd_per_hour:.3f} $/h"
         )
-    for cost in document["cost"]["launches"]:
-        predicted = f", predicted {format_usd(cost['predicted_usd'])}" if cost["predicted_usd"] is not None else ""
+    for cost, launch in zip(document["cost"]["launches"], run.launches, strict=True):
+        predicted = _predicted(launch.predicted_usd)
         cap = f", at most {format_usd(cost['max_usd'])}" if cost["max_usd"] is not None else ""
         console.line(f"cost      {format_usd(cost['usd'])} for {format_duration(cost['seconds'])}{predicted}{cap}")
+    if run.launches:
+        for verb in ("follow", "stop", "fetch") if run.state in _GOES_ON else ("fetch",):
+            console.line(f"{verb:<10}trimtab runs {verb} {run.run_id}")
     if record and record.attempts:
         rows = [
             (
@@ -94,6 +98,12 @@ def show(console: Console, run: Run) -> None:
     if record and record.final:
         numbers = [(name, f"{value:.6g}") for name, value in record.final.items() if isinstance(value, int | float)]
         console.table("Measured", ("", "value"), numbers)
+
+
+def _predicted(usd: Mapping[str, float]) -> str:
+    if not usd:
+        return ""
+    return f", predicted {format_usd(usd['likely'])} ({format_usd(usd['low'])} to {format_usd(usd['high'])})"
 
 
 def compared(chosen: Sequence[Run]) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:

@@ -18,7 +18,6 @@ from trimtab.process import ProcessRunner
 from trimtab.project import Project, find_project
 from trimtab.steps.plans import training_plan
 from trimtab.steps.training import Train
-from trimtab.units import format_duration, format_usd
 
 if TYPE_CHECKING:
     from trimtab.steps.launching import Launched, Priced, Wanted
@@ -113,7 +112,7 @@ def _local_plan(project: Project, action: Train) -> Plan:
 def _launch(project: Project, console: Console, wanted: Wanted, *, embedded: bool, dry_run: bool, wait: bool) -> None:
     from trimtab.cost.prices import current_prices
     from trimtab.cost.work import machine_of
-    from trimtab.steps.launching import launch, priced
+    from trimtab.steps.launching import launch, learn, priced
     from trimtab.steps.modal_client import connect
     from trimtab.steps.plans import require_known
 
@@ -121,7 +120,8 @@ def _launch(project: Project, console: Console, wanted: Wanted, *, embedded: boo
     require_known("job", job, tuple(project.catalogue.jobs))
     prices, runner = current_prices(project), ProcessRunner()
     # Before anything is started: what is too dear, and what is no profile, needs neither a token nor a plane.
-    price = priced(project, wanted, prices, machine_of(project, runner, job, profile=wanted.profile))
+    machine = machine_of(project, runner, job, profile=wanted.profile)
+    price = priced(project, wanted, prices, machine)
     _say_price(console, job, price, wanted.max_usd)
     if dry_run:
         console.result({"would_run": [f"launch:{job}"], **_price_document(price)}, text=lambda: None)
@@ -132,6 +132,9 @@ def _launch(project: Project, console: Console, wanted: Wanted, *, embedded: boo
         require_fit(plan, project.catalogue.budgets)
         carry_out(project, plan, console, dry_run=False)
     client = connect(project, runner, embedded=embedded)
+    if price.basis is None and learn(project, client, job):
+        price = priced(project, wanted, prices, machine)
+        _say_price(console, job, price, wanted.max_usd)
     with console.step(f"launching {job} on {client.server}") as say:
         launched = launch(project, client, wanted, prices, say=say)
     if wait:
@@ -144,18 +147,8 @@ def _launch(project: Project, console: Console, wanted: Wanted, *, embedded: boo
 
 
 def _say_price(console: Console, job: str, price: Priced, max_usd: float | None) -> None:
-    if price.likely is None or price.basis is None:
-        console.say(
-            f"nobody knows yet how long {job} computes; an hour of its machine costs {price.usd_per_hour:.3f} $"
-        )
-    else:
-        low, _, high = price.cases
-        console.say(
-            f"likely {format_usd(price.likely.usd)} ({format_usd(low.usd)} to {format_usd(high.usd)}):"
-            f" {format_duration(price.likely.billed_s)} at {price.usd_per_hour:.3f} $/h; {price.basis.told}"
-        )
-    if max_usd is not None:
-        console.say(f"it is stopped, with a checkpoint, before it costs {format_usd(max_usd)}")
+    for line in price.told(job, max_usd):
+        console.say(line)
 
 
 def _price_document(price: Priced) -> dict[str, Any]:
@@ -180,7 +173,8 @@ def _print(console: Console, job: str, launched: Launched) -> None:
     call = f", call {launched.launch.call_id}" if launched.launch else ""
     if launched.sent:
         console.line(f"launched  {launched.run_id}{call}")
-        console.line(f"follow    trimtab runs follow {launched.run_id}")
+        for verb in ("follow", "stop", "fetch"):
+            console.line(f"{verb:<10}trimtab runs {verb} {launched.run_id}")
     else:
         console.line(f"nothing was launched: the run {launched.run_id} is {launched.state}{call}")
         console.line(f"again     trimtab train {job} --on modal --label ANOTHER trains the same inputs once more")

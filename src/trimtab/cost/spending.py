@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from trimtab.cost.estimate import HOUR_S
 from trimtab.cost.ledger import Entry, Ledger
@@ -16,6 +16,8 @@ from trimtab.plan import Cost
 from trimtab.storage.launches import Launch
 from trimtab.storage.registry import Run
 from trimtab.storage.runs import used_s
+
+_PROBE: Final = "-probe-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +76,25 @@ def settle(ledger: Ledger, run: Run) -> tuple[Entry, ...]:
     return entries
 
 
-def last_on_modal(ledger: Ledger, job: str) -> Mapping[str, Any] | None:
-    """Return what the ledger holds of a job's last launch that did any work, or None."""
+def probe_id(job: str, moment: datetime) -> str:
+    """Name a run that only measures how fast a job's steps are."""
+    return f"{job}{_PROBE}{moment:%Y%m%dT%H%M%S}"
+
+
+def is_probe(job: str, run_id: str) -> bool:
+    """Tell whether a run of a job was one of those."""
+    return run_id.startswith(f"{job}{_PROBE}")
+
+
+def worked_on_modal(ledger: Ledger, job: str) -> tuple[Mapping[str, Any], ...]:
+    """Return what the ledger holds of a job's launches that did any work, newest first; probes are among them."""
     entries = [entry for entry in ledger.entries() if entry.step == step_name(job) and entry.result.get("steps")]
-    return _document(max(entries, key=lambda entry: str(entry.result["launched"]))) if entries else None
+    return tuple(map(_document, sorted(entries, key=lambda entry: str(entry.result["launched"]), reverse=True)))
+
+
+def last_on_modal(ledger: Ledger, job: str) -> Mapping[str, Any] | None:
+    """Return what the ledger holds of the last launch of a run of a job that did any work, or None."""
+    return next((one for one in worked_on_modal(ledger, job) if not is_probe(job, one["run_id"])), None)
 
 
 def _document(entry: Entry) -> Mapping[str, Any]:
@@ -93,11 +110,12 @@ def _entries(run: Run, known: set[Any]) -> Iterator[Entry]:
         if launch.call_id in known or not is_over:
             continue
         usd = launch.predicted_usd.get("likely", 0.0)
+        is_done = run.state == "finished" or (run.state == "capped" and is_probe(run.job, run.run_id))
         yield Entry(
             run=run.run_id,
             step=step_name(run.job),
             at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            outcome="done" if run.state == "finished" else "failed",
+            outcome="done" if is_done else "failed",
             predicted=Cost(peak_bytes=0, kept_bytes=0, memory_bytes=None, wall_s=launch.predicted_s or 0.0, usd=usd),
             measured=Cost(peak_bytes=0, kept_bytes=0, memory_bytes=None, wall_s=spent.seconds, usd=spent.usd),
             result={

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.cost.estimate import Machine
 from trimtab.cost.ledger import Ledger
-from trimtab.cost.spending import last_on_modal
+from trimtab.cost.spending import is_probe, worked_on_modal
 from trimtab.errors import UsageError
 from trimtab.process import Command, Runner
 from trimtab.units import GIB, MIB
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trimtab.project import Project
     from trimtab.storage.runs import RunRecord
 
@@ -40,7 +42,11 @@ def machine_of(project: Project, runner: Runner, job: str, *, profile: str | Non
             why=f"deploy/modal/profiles/ holds {', '.join(profiles) or 'none'}",
             remedy=f"write deploy/modal/profiles/{job}.toml like its neighbours",
         )
-    given = profiles[job]
+    return machine_from(profiles[job])
+
+
+def machine_from(given: Mapping[str, Any]) -> Machine:
+    """Return a profile of deploy/modal/profiles/ as what is paid for."""
     region = given["region"]
     return Machine(
         gpu=given["gpu"] or None,
@@ -66,16 +72,17 @@ class Basis:
 def as_last_time(project: Project, job: str, machine: Machine, *, steps: int | None = None) -> Basis | None:
     """Return how long a job computes by its last run: on Modal on such a machine, else on this one; None without any.
 
-    With `steps`, the rate of that run; without, its whole time, for which it must have finished.
+    With `steps`, the rate of that run, which may be a probe; without, its whole time, for which it must have finished.
     """
-    last = last_on_modal(Ledger(project.state / "ledger.jsonl"), job)
-    if last and _is_like(last["machine"], machine) and last["step_s"]:
+    worked = worked_on_modal(Ledger(project.state / "ledger.jsonl"), job)
+    for last in (one for one in worked if one["step_s"] and _is_like(one["machine"], machine)):
         where = f"run {last['run_id']} on {_named(machine)}"
         if steps is not None:
             rate = last["steps"] / last["step_s"]
             return Basis(compute_s=steps / rate, told=f"{steps:,} steps at {rate:.3g} a second, the rate of {where}")
-        if last["state"] == "finished":
-            return Basis(compute_s=last["step_s"], told=f"as long as {where} took")
+        if last["state"] == "finished" and not is_probe(job, last["run_id"]):
+            whole_s = sum(one["step_s"] for one in worked if one["run_id"] == last["run_id"])
+            return Basis(compute_s=whole_s, told=f"as long as {where} took")
     record = last_finished(project, job)
     if record is None or not (seconds := computed_s(record)):
         return None
@@ -87,6 +94,22 @@ def as_last_time(project: Project, job: str, machine: Machine, *, steps: int | N
         return None
     told = f"{steps:,} steps at {done / seconds:.3g} a second, as {where}"
     return Basis(compute_s=steps * seconds / done, told=told)
+
+
+def steps_of(config: Path) -> int | None:
+    """Return the `steps` of a configuration, its own or its `optimisation`'s; None where it counts otherwise."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(
+            f"the configuration {config} cannot be read", why=str(error), remedy="name another file; see configs/"
+        ) from error
+    for section in (values, values.get("optimisation") if isinstance(values, dict) else None):
+        if isinstance(section, dict) and isinstance(section.get("steps"), int):
+            return int(section["steps"])
+    return None
 
 
 def last_finished(project: Project, job: str) -> RunRecord | None:

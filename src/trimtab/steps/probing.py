@@ -1,6 +1,7 @@
 """A probe: a job on its machine for about a minute, under a name of its own, to see how fast its steps are.
 
-It is a launch like any other, capped by time. It costs a few minutes of the machine, with its start and its end.
+It is a launch like any other, capped by what a few minutes of the machine cost, with its start and its end: priced
+before, refused where even that is too dear, in the registry while it runs, and in the ledger when it is over.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from trimtab.cost.estimate import HOUR_S
+from trimtab.cost.estimate import HOUR_S, Machine
+from trimtab.cost.ledger import Ledger
 from trimtab.cost.prices import Prices
-from trimtab.cost.spending import spent_on
-from trimtab.cost.work import machine_of
-from trimtab.errors import ProgramError
+from trimtab.cost.spending import probe_id, settle, spent_on
+from trimtab.errors import BudgetError, ProgramError
 from trimtab.project import Project
-from trimtab.steps.launching import START_S, Wanted, launch
+from trimtab.steps.launching import START_S, Wanted, launch, priced
 from trimtab.steps.modal_client import ModalClient
 from trimtab.steps.training import Train
 from trimtab.storage.registry import Run, read_found, registry_of
+from trimtab.units import format_duration, format_usd
 
 _MINUTE_S: Final = 60.0
 _SAVING_S: Final = 60.0  # what a capped attempt keeps of its time to save in (training.harness.limits)
@@ -30,11 +32,13 @@ _LOOK_EVERY_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """What was measured."""
+    """What was measured, and what it cost beside what it was likely to."""
 
+    run_id: str
     steps: int
     step_s: float
     usd: float
+    predicted_usd: float
 
     @property
     def rate(self) -> float:
@@ -42,31 +46,50 @@ class Probed:
         return self.steps / self.step_s
 
 
+def foretold(
+    project: Project, train: Train, machine: Machine, prices: Prices, *, profile: str | None, max_usd: float | None
+) -> tuple[Wanted, float]:
+    """Return a probe, capped, and what it is likely to cost. Raises BudgetError where its cap alone is over `max_usd`.
+
+    What the whole run is likely to cost is what is asked later: a minute of steps is priced here, and the cap holds it.
+    """
+    usd_per_hour = sum(machine.usd_per_hour(prices).values())
+    allowed_s = START_S + _MINUTE_S + _SAVING_S
+    most_usd = allowed_s * usd_per_hour / HOUR_S
+    if max_usd is not None and most_usd > max_usd:
+        raise BudgetError(
+            f"a probe of {train.job} may cost more than all may; nothing was started",
+            why=f"up to {format_duration(allowed_s)} at {usd_per_hour:.3f} $/h are {format_usd(most_usd)}"
+            f" of {format_usd(max_usd)}",
+            remedy="raise --max-usd, take a smaller machine (--profile), or give --steps-per-second",
+        )
+    named = replace(train, run_id=probe_id(train.job, datetime.now(UTC)))
+    wanted = Wanted(train=named, profile=profile, max_usd=most_usd, compute_s=_MINUTE_S)
+    likely = priced(project, wanted, prices, machine).likely
+    return wanted, likely.usd if likely else most_usd
+
+
 def probe(
-    project: Project,
-    client: ModalClient,
-    train: Train,
-    prices: Prices,
-    *,
-    profile: str | None,
-    say: Callable[[str], None],
+    project: Project, client: ModalClient, wanted: Wanted, prices: Prices, *, say: Callable[[str], None]
 ) -> Probed:
     """Run a job for about a minute and return how fast it was. Raises ProgramError when it took no step in it."""
-    usd_per_hour = sum(machine_of(project, client.runner, train.job, profile=profile).usd_per_hour(prices).values())
-    allowed_s = START_S + _MINUTE_S + _SAVING_S
-    named = replace(train, run_id=f"{train.job}-probe-{datetime.now(UTC):%Y%m%dT%H%M%S}")
-    # What the whole run is likely to cost is what is asked here: no time is given, and the cap holds the probe.
-    wanted = Wanted(train=named, profile=profile, max_usd=allowed_s * usd_per_hour / HOUR_S, compute_s=_MINUTE_S)
     launched = launch(project, client, wanted, prices, say=say)
     run = _until_over(client, launched.run_id, say)
+    settle(Ledger(project.state / "ledger.jsonl"), run)
     spent = spent_on(run)[0]
     if not spent.steps or not spent.step_s:
         raise ProgramError(
-            f"the probe of {train.job} took no step",
+            f"the probe of {wanted.train.job} took no step, and cost {format_usd(spent.usd)}",
             why=run.error or f"{spent.seconds:.0f} s passed with its start; the run {run.run_id} is {run.state}",
             remedy="measure it in a longer run, and give --steps-per-second",
         )
-    return Probed(steps=spent.steps, step_s=spent.step_s, usd=spent.usd)
+    return Probed(
+        run_id=run.run_id,
+        steps=spent.steps,
+        step_s=spent.step_s,
+        usd=spent.usd,
+        predicted_usd=spent.launch.predicted_usd.get("likely", 0.0),
+    )
 
 
 def _until_over(client: ModalClient, run_id: str, say: Callable[[str], None]) -> Run:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import pytest
 
 from tests.support.commands import environment, trimtab, write_project
-from tests.support.registry_of_runs import attempt, launch, record
+from tests.support.registry_of_runs import RESOURCES, attempt, launch, record
 from trimtab.cost.ledger import Ledger
 from trimtab.cost.spending import settle
 from trimtab.storage.registry import Found, registry_of
-
-RESOURCES: Final = """
-import json
-print(json.dumps({"tides": {"gpu": "A100-80GB", "gpu_count": 1, "cores": 32.0, "memory_mib": 131072, "disk_mib": 0,
-                            "timeout_s": 86400, "retries": 10, "region": ""}}))
-"""
 
 
 @pytest.fixture
@@ -128,6 +121,20 @@ def test_what_the_last_run_on_modal_cost_stands_beside_the_estimate_and_gives_it
         "last      6.10 $, predicted 6.00 $: run r1, finished, 1 h 01 min in 1 attempts"
         in trimtab("cost", "tides", cwd=project).out
     )
+
+
+def test_what_lies_in_the_bucket_and_each_request_are_in_the_sum(project: Path) -> None:
+    hour = ("cost", "tides", "--compute", "720h", "--json")
+    bucket = ("--bucket-gib", "100", "--read-gib", "2", "--read-requests", "1000000", "--write-requests", "100000")
+    bare = trimtab(*hour, cwd=project).document["cases"][0]
+    low = trimtab(*hour, *bucket, cwd=project).document["cases"][0]
+
+    # 720 h are a month; an attempt lasts 24 h and starts for 2 min, so 31 of them read it: 31 x 2 x 0.09 + 31 x 0.43.
+    months = low["billed_s"] / (30 * 86400)
+    assert low["attempts"] == 31
+    assert low["parts"]["bucket"] == pytest.approx(100 * 0.0245 * months + 31 * 2 * 0.09)
+    assert low["parts"]["requests"] == pytest.approx(31 * 0.43 + 0.54)
+    assert low["usd"] - bare["usd"] == pytest.approx(low["parts"]["bucket"] + low["parts"]["requests"])
 
 
 def test_another_profile_is_asked_for_by_name(project: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Ended, environment, trimtab, write_project
-from tests.support.registry_of_runs import attempt, launch, record
+from tests.support.registry_of_runs import RESOURCES, attempt, launch, record
 from trimtab.storage.launches import write_launch
 from trimtab.storage.runs import Epoch, write_run
 
@@ -48,7 +48,9 @@ def test_a_run_is_shown_with_what_it_cost_beside_what_was_predicted(two: Path) -
 
     assert "r1 (tides), finished" in shown.out
     assert "1 x A100-80GB, 32 cores, 128 GiB, 6.000 $/h" in shown.out
-    assert "6.10 $ for 1 h 01 min, predicted 6.00 $" in shown.out
+    assert "6.10 $ for 1 h 01 min, predicted 6.00 $ (5.00 $ to 9.00 $)" in shown.out
+    assert "trimtab runs fetch r1" in shown.out
+    assert "trimtab runs follow" not in shown.out  # it is over
 
 
 def test_runs_are_compared_by_what_differs(two: Path) -> None:
@@ -88,18 +90,9 @@ def test_without_a_token_nothing_is_launched_and_the_way_to_one_is_told(two: Pat
     folder.mkdir(parents=True)
     for package in (folder.parent, folder):
         (package / "__init__.py").touch()
-    machine = {
-        "gpu": "",
-        "gpu_count": 0,
-        "cores": 1.0,
-        "memory_mib": 128,
-        "disk_mib": 0,
-        "timeout_s": 9999,
-        "retries": 1,
-        "region": "",
-    }
-    (folder / "resources.py").write_text(f"import json\nprint(json.dumps({{'tides': {machine!r}}}))\n")
-    ended = run(two, "train", "tides", "--on", "modal")
+    (folder / "resources.py").write_text(RESOURCES)
+    (two / "tides.yaml").write_text("seed: 1\n")
+    ended = run(two, "train", "tides", "--on", "modal", "--config", "tides.yaml")
 
     assert ended.code == 2
     assert "Modal does not know who asks" in ended.err

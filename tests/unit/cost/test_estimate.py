@@ -71,6 +71,22 @@ def test_a_volume_costs_only_what_is_above_the_free_part() -> None:
     assert parts[1]["volume"] == pytest.approx(1000 * 0.09 * 360_600 / (30 * 86_400))
 
 
+def test_what_an_attempt_needs_to_start_is_no_part_of_its_day() -> None:
+    work = replace(HUNDRED_HOURS, compute_s=2 * DAY_S)
+
+    # Two days in attempts of 24 h less 2 min: 3, where starts that took no time would leave 2.
+    assert estimate(A100, work, PRICES)[0].attempts == 3
+    assert estimate(A100, replace(work, start_s=0), PRICES)[0].attempts == 2
+
+
+def test_requests_and_what_lies_in_the_bucket_are_paid_for_by_number_and_by_time() -> None:
+    work = replace(HUNDRED_HOURS, bucket_gib=500, read_requests=1_000_000, write_requests=10_000)
+    parts = dict(estimate(A100, work, PRICES)[0].parts)
+
+    assert parts["requests"] == pytest.approx(5 * 0.43 + 0.054)  # each of the five attempts reads, the run writes once
+    assert parts["bucket"] == pytest.approx(500 * 0.0245 * 360_600 / (30 * 86_400))
+
+
 def test_a_run_that_never_gets_to_its_first_checkpoint_is_refused() -> None:
     with pytest.raises(UsageError, match="makes no progress"):
         estimate(replace(A100, timeout_s=1800), HUNDRED_HOURS, PRICES)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.registry_of_runs import at, attempt, launch, record
 from trimtab.cost.ledger import Ledger
-from trimtab.cost.spending import last_on_modal, settle, spent_on, spent_usd
+from trimtab.cost.spending import last_on_modal, probe_id, settle, spent_on, spent_usd
 from trimtab.storage.registry import Found, Run, registry_of
 
 if TYPE_CHECKING:
@@ -60,3 +60,18 @@ def test_a_launch_that_failed_before_its_first_step_tells_no_rate(tmp_path: Path
     assert entry.outcome == "failed"
     assert last_on_modal(ledger, "tides") is None
     assert last_on_modal(ledger, "gulls") is None
+
+
+def test_a_probe_is_in_the_ledger_and_is_no_run_of_the_job(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    name = probe_id("tides", at(0))
+    tried = attempt(0, 4, last_step=50, outcome="interrupted", message="stopped by its budget limit")
+    found = Found(
+        place="modal",
+        records=(record(name, tried),),
+        launches=(launch(run_id=name),),
+        calls={"fc-1": {"state": "finished", "error": None}},
+    )
+    (entry,) = settle(ledger, registry_of([found]).runs[0])
+    assert (entry.outcome, entry.result["state"], entry.result["steps"]) == ("done", "capped", 50)
+    assert last_on_modal(ledger, "tides") is None

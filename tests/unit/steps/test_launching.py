@@ -13,14 +13,15 @@ import pytest
 from tests.support.commands import write_project
 from tests.support.registry_of_runs import USD_PER_HOUR, attempt, launch, record
 from trimtab.cost.prices import load_prices
+from trimtab.cost.work import machine_from
 from trimtab.errors import BudgetError, ProgramError, UsageError
 from trimtab.process import Command, Completed
 from trimtab.project import Project, find_project
 from trimtab.steps import launching
-from trimtab.steps.launching import Launched, Wanted
+from trimtab.steps.launching import Launched, Priced, Wanted
 from trimtab.steps.modal_client import ModalClient, called
 from trimtab.steps.training import Train
-from trimtab.storage.launches import Launch, list_launches
+from trimtab.storage.launches import Launch, Machine, list_launches
 
 CALL = {"app_id": "ap-9", "call_id": "fc-9", "profile": "train"}
 MACHINE = {
@@ -33,6 +34,7 @@ MACHINE = {
     "retries": 10,
     "region": "",
 }
+SMALL = Machine(gpu=None, gpu_count=0, cores=1, memory_gib=1, timeout_s=86400, retries=10, usd_per_hour=0.0552)
 
 
 class Resources:
@@ -55,7 +57,7 @@ class Remembering:
     runner: Resources = field(default_factory=Resources)
 
     def listed(self, run_id: str | None = None) -> Mapping[str, Any]:
-        assert run_id == "r1"
+        assert run_id in ("r1", None)
         return self.documents
 
     def launch(self, words: Iterable[str], say: Callable[[str], None]) -> Mapping[str, Any]:
@@ -83,12 +85,12 @@ def send(project: Project, modal: Remembering, said: list[str] | None = None, **
     return launching.launch(project, client, Wanted(train=train, **wanted), load_prices(), say=say)
 
 
-def known(*attempts: Any, call: str = "finished") -> Remembering:
+def known(*attempts: Any, call: str = "finished", launches: tuple[Launch, ...] = (launch(),)) -> Remembering:
     return Remembering(
         documents={
             "records": {"runs/r1.json": record("r1", *attempts).model_dump(mode="json")},
-            "launches": {"launches/fc-1.json": launch().model_dump(mode="json")},
-            "calls": {"fc-1": {"state": call, "error": None}},
+            "launches": {f"launches/{one.call_id}.json": one.model_dump(mode="json") for one in launches},
+            "calls": {one.call_id: {"state": call, "error": None} for one in launches},
         }
     )
 
@@ -127,11 +129,45 @@ def test_a_run_that_has_cost_what_it_may_is_not_sent(project: Project) -> None:
     assert modal.sent == []
 
 
+def test_a_cap_in_which_nothing_can_be_done_is_refused_by_its_price_alone(project: Project) -> None:
+    wanted = Wanted(train=Train(job="tides", config=project.root / "tides.yaml"), max_usd=0.0009)
+    with pytest.raises(BudgetError, match="may cost no more") as refused:
+        launching.priced(project, wanted, load_prices(), machine_from(MACHINE))
+    assert "what is left is 59 s of a machine at 0.055 $/h" in refused.value.why
+
+
 @pytest.mark.parametrize(("outcome", "call"), [("finished", "finished"), ("running", "running")])
 def test_what_runs_or_has_finished_is_not_sent_again(project: Project, outcome: str, call: str) -> None:
     modal = known(attempt(0, 30 if outcome == "finished" else None, outcome=outcome), call=call)
     found = send(project, modal)
     assert (found.sent, found.state, found.launch, modal.sent) == (False, outcome, launch(), [])
+
+
+def priced(project: Project, config: str) -> Priced:
+    (project.root / "tides.yaml").write_text(config)
+    wanted = Wanted(train=Train(job="tides", config=project.root / "tides.yaml"))
+    return launching.priced(project, wanted, load_prices(), machine_from(MACHINE))
+
+
+def test_a_run_is_priced_by_the_steps_of_its_configuration_at_the_rate_of_the_last_one(project: Project) -> None:
+    modal = known(
+        attempt(0, 21, last_step=1200, outcome="interrupted", call="fc-1"),
+        attempt(30, 41, first_step=1200, last_step=1800, call="fc-2"),
+        launches=(launch(machine=SMALL), launch("fc-2", minutes=30, machine=SMALL)),
+    )
+    (before,) = priced(project, "seed: 1\n").told("tides", None)
+    assert "nobody knows yet how long tides computes" in before
+    # 11 attempts of 24 h at 0.0000131 x 3600 + 0.00000222 x 3600 = 0.0552 $/h
+    assert "all of the 11 attempts of 24 h 00 min that it is allowed 14.56 $" in before
+
+    assert launching.learn(project, cast("ModalClient", modal), "tides")
+    assert not launching.learn(project, cast("ModalClient", modal), "tides")
+    whole, counted = priced(project, "seed: 1\n"), priced(project, "optimisation: {steps: 7200}\n")
+    assert whole.basis is not None
+    assert whole.basis.compute_s == 30 * 60  # of both launches: one alone was not the whole run
+    assert counted.basis is not None
+    assert counted.basis.compute_s == 2 * 3600
+    assert "7,200 steps at 1 a second, the rate of run r1" in next(counted.told("tides", None))
 
 
 def test_a_launch_that_the_volume_did_not_take_is_still_one(project: Project) -> None:
