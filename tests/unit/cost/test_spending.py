@@ -35,6 +35,12 @@ def test_one_that_runs_costs_until_now() -> None:
     assert spent.usd == pytest.approx(6.0)
 
 
+def test_one_that_was_killed_and_never_came_back_costs_until_it_was_last_seen() -> None:
+    killed = attempt(0, seen=at(20))
+    (spent,) = spent_on(run(killed, calls={"fc-1": FAILED}), now=at(600))
+    assert spent.usd == pytest.approx(2.0)
+
+
 def test_each_launch_pays_for_its_own_attempts() -> None:
     tried = run(attempt(0, 10, call="fc-1", outcome="interrupted"), attempt(20, 80, call="fc-2"), launches=2)
     assert [round(spent.usd, 9) for spent in spent_on(tried)] == [6.0, 1.0]
@@ -52,6 +58,10 @@ def test_what_is_over_is_in_the_ledger_once_with_what_was_predicted(tmp_path: Pa
     last = last_on_modal(ledger, "tides")
     assert last is not None
     assert (last["run_id"], last["state"], last["usd"]) == ("r1", "finished", pytest.approx(9.0))
+
+
+def test_a_call_of_which_modal_said_nothing_is_not_taken_for_over(tmp_path: Path) -> None:
+    assert settle(Ledger(tmp_path / "ledger.jsonl"), run(attempt(0, 9, outcome="interrupted"))) == ()
 
 
 def test_a_launch_that_failed_before_its_first_step_tells_no_rate(tmp_path: Path) -> None:
