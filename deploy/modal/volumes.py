@@ -3,10 +3,12 @@
 As a library, and as the program that `trimtab data` starts, with one JSON document on standard output:
 
     VolumeManager("my-data").upload_dataset(Path("gulls"), "datasets/gulls/")
-    python -m deploy.modal.volumes push --volume NAME --dataset PREFIX --from DIR | list ... | verify ... [--quick]
+    python -m deploy.modal.volumes push --volume NAME --dataset PREFIX --from DIR [--check] | list ... |
+        verify ... [--quick]
 
 Shards are named by what is in them: what is there is not sent again, nothing is overwritten but the index, which is
-written last, and nothing is removed. In a container `trimtab.storage.packed.open_files` reads them file by file.
+written last, and nothing is removed. So pushes side by side cannot mix: the index that is there names whole shards.
+In a container `trimtab.storage.packed.open_files` reads them file by file.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from typing import Any, Final
 import modal
 from modal.types import FileEntryType
 
-from trimtab.errors import ProgramError, TrimtabError, UsageError
+from trimtab.errors import DriftError, ProgramError, TrimtabError, UsageError
 from trimtab.storage.folders import entries_of, files_below
-from trimtab.storage.manifests import FileEntry, digest
+from trimtab.storage.manifests import MAX_MANIFEST_BYTES, FileEntry, digest
 from trimtab.storage.objects import Progress
 from trimtab.storage.packed import chunks_of
 from trimtab.storage.shards import (
@@ -44,7 +46,6 @@ from trimtab.storage.shards import (
 )
 from trimtab.units import format_size
 
-_AT_ONCE_BYTES: Final = 4 * SHARD_BYTES  # packed shards that are in memory at a time, and what a kill makes us resend
 _SAY_EVERY_S: Final = 1.0
 _WHICH_MODAL: Final = "check for which Modal the client is set up: MODAL_SERVER_URL, `modal token info`"
 
@@ -73,39 +74,51 @@ class Verified:
 
 
 class VolumeManager:
-    """The data sets of one Volume, which is made when it is not there."""
+    """The data sets of one Volume, which is made when it is not there.
 
-    def __init__(self, name: str) -> None:
+    `at_once_bytes` of packed shards are in memory at a time; a kill makes us send as much again.
+    """
+
+    def __init__(self, name: str, *, at_once_bytes: int = 4 * SHARD_BYTES) -> None:
         self.name = name
+        self._at_once_bytes = at_once_bytes
         self.volume = modal.Volume.from_name(name, create_if_missing=True)
         """The Volume, to be mounted: `volumes={"/data": manager.volume}`."""
 
     def upload_dataset(
-        self, directory: Path, dataset: str = "", *, progress: Callable[[Progress], None] = lambda _: None
+        self,
+        directory: Path,
+        dataset: str = "",
+        *,
+        check: bool = False,
+        progress: Callable[[Progress], None] = lambda _: None,
     ) -> Uploaded:
         """Send what the Volume does not have of a directory, then the index. `dataset` is a folder of the Volume.
 
+        A shard is there when its size is right; with `check` it is read, and sent again where a byte of it is wrong.
         Killed, the same call goes on where it was. Raises UsageError for a directory that is no data set or changes
-        meanwhile, ProgramError when Modal refuses.
+        meanwhile, DriftError when another push published meanwhile, ProgramError when Modal refuses.
         """
         found = files_below(directory)
         stamps = {path: _stamp(path) for path, size in found.values() if size >= LARGE_BYTES}
         entries = entries_of(found)
         shards = plan_shards(entries)
         with _explained(f"sending {directory} to {self._place(dataset)}"):
-            there = self._sizes(dataset)
+            before, there = self._read(dataset, INDEX), self._sizes(dataset)
             distinct = {shard.name: shard for shard in shards}
-            missing = [shard for name, shard in distinct.items() if there.get(name) != shard.size_bytes]
+            missing = [
+                shard
+                for name, shard in distinct.items()
+                if there.get(name) != shard.size_bytes
+                or (check and any(self._problems(dataset, shard, shard.size_bytes, contents=True)))
+            ]
             self._send(missing, dataset, {name: path for name, (path, _) in found.items()}, progress)
             # Modal reads a large file by itself, after us; a small one was checked while it was packed.
             if changed := [str(path) for path, before in stamps.items() if _stamp(path) != before]:
                 raise UsageError(
                     f"{changed[0]} changed while it was sent", why="something writes it", remedy="push again at rest"
                 )
-            index = encode_index(shards)
-            if self._read(dataset, INDEX) != index:
-                with self.volume.batch_upload(force=True) as batch:
-                    batch.put_file(io.BytesIO(index), f"/{_folder(dataset)}{INDEX}")
+            self._publish(dataset, encode_index(shards), before)
         return Uploaded(
             sha256=digest(entries),
             files=len(entries),
@@ -115,6 +128,20 @@ class VolumeManager:
             sent_bytes=sum(shard.size_bytes for shard in missing),
             unlisted=tuple(sorted(there.keys() - distinct.keys())),
         )
+
+    def _publish(self, dataset: str, index: bytes, before: bytes | None) -> None:
+        """Write the index, unless it is there, or another than the one `before` is."""
+        now = self._read(dataset, INDEX)
+        if now == index:
+            return
+        if now != before:  # a Volume knows no condition: one in this very instant is not seen, and then the last stays
+            raise DriftError(
+                f"{self._place(dataset)} was published by another push while this one was under way",
+                why="its index was replaced; what it names is whole, for shards are named by what is in them",
+                remedy="if yours is the one that is meant, push it again: nothing is sent but the index",
+            )
+        with self.volume.batch_upload(force=True) as batch:
+            batch.put_file(io.BytesIO(index), f"/{_folder(dataset)}{INDEX}")
 
     def list_files(self, dataset: str = "") -> tuple[FileEntry, ...]:
         """Return the files of a data set. Raises UsageError where there is no complete one."""
@@ -168,7 +195,7 @@ class VolumeManager:
         progress: Callable[[Progress], None],
     ) -> None:
         files, size_bytes, bytes_done, files_done = len(missing), sum(shard.size_bytes for shard in missing), 0, 0
-        for group in _groups(missing):
+        for group in _groups(missing, self._at_once_bytes):
             with self.volume.batch_upload(force=True) as batch:
                 for shard in group:
                     target = f"/{_folder(dataset)}{FOLDER}/{shard.name}"
@@ -217,10 +244,15 @@ class VolumeManager:
             ) from error
 
     def _read(self, dataset: str, name: str) -> bytes | None:
+        content = bytearray()
         try:
-            return b"".join(self.volume.read_file(f"{_folder(dataset)}{name}"))
+            for chunk in self.volume.read_file(f"{_folder(dataset)}{name}"):
+                content += chunk
+                if len(content) > MAX_MANIFEST_BYTES:  # whatever it is, it is none of ours, and is refused as that
+                    break
         except (modal.exception.NotFoundError, FileNotFoundError):
             return None
+        return bytes(content)
 
     def _place(self, dataset: str) -> str:
         return f"volume://{self.name}/{_folder(dataset)}"
@@ -237,12 +269,12 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _groups(shards: Sequence[Shard]) -> Iterator[list[Shard]]:
+def _groups(shards: Sequence[Shard], at_once_bytes: int) -> Iterator[list[Shard]]:
     """Divide shards so that what is packed in memory is bounded; each group is on the Volume before the next."""
     group: list[Shard] = []
     size_bytes = 0
     for shard in shards:
-        if group and size_bytes + shard.size_bytes > _AT_ONCE_BYTES:
+        if group and size_bytes + shard.size_bytes > at_once_bytes:
             yield group
             group, size_bytes = [], 0
         group.append(shard)
@@ -283,6 +315,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--from", dest="directory", type=Path, metavar="DIR", help="what to push")
     parser.add_argument("--volume", required=True, metavar="NAME")
     parser.add_argument("--dataset", default="", metavar="PREFIX", help="its folder on the Volume")
+    parser.add_argument("--check", action="store_true", help="push: read the shards that are there, and mend them")
     parser.add_argument("--quick", action="store_true", help="verify names and sizes only")
     options = parser.parse_args(arguments)
     if (options.verb == "push") != (options.directory is not None):
@@ -292,7 +325,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         match options.verb:
             case "push":
-                document = asdict(manager.upload_dataset(options.directory, options.dataset, progress=_told()))
+                sent = manager.upload_dataset(options.directory, options.dataset, check=options.check, progress=_told())
+                document = asdict(sent)
             case "list":
                 entries = manager.list_files(options.dataset) if manager.holds(options.dataset) else ()
                 document = {

@@ -16,11 +16,11 @@ from botocore.config import Config
 from tests.support.object_server import BUCKET, ObjectServer, object_server
 from trimtab.errors import ProgramError
 from trimtab.storage.caches import materialise
-from trimtab.storage.datasets import verify
 from trimtab.storage.folders import MANIFEST, encode_manifest
 from trimtab.storage.manifests import FileEntry
 from trimtab.storage.objects import Place
 from trimtab.storage.transfer import ObjectReader
+from trimtab.storage.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,7 @@
 """A bucket on loopback that is fast enough for thousands of objects, counts what it is asked, and can be damaged.
 
-Keeps objects in memory; knows PUT, GET with ranges, HEAD and ListObjectsV2 by path. It checks no signature: moto does.
+Keeps objects in memory; knows PUT and DELETE with conditions, GET with ranges, HEAD and ListObjectsV2 by path. It
+checks no signature: moto does.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class ObjectServer(ThreadingHTTPServer):
         self.asked: Counter[str] = Counter()
         self.cut_after: dict[str, int] = {}  # key -> the connection breaks after so many bytes of it, once
         self.refuse_once: set[str] = set()  # keys that are answered with 503, once
+        self.answers_lost: set[str] = set()  # keys that are written, but nobody is told, once
         self.lock = threading.Lock()
 
     @property
@@ -67,8 +69,8 @@ def object_server() -> Iterator[ObjectServer]:
             thread.join()
 
 
-def client_of(endpoint: str) -> S3Client:
-    """Return a client of such a server."""
+def client_of(endpoint: str, *, attempts: int = 1) -> S3Client:
+    """Return a client of such a server, which asks so many times."""
     client: S3Client = boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -77,7 +79,7 @@ def client_of(endpoint: str) -> S3Client:
         aws_secret_access_key="secret",  # noqa: S106 - it is checked by nobody
         config=Config(
             s3={"addressing_style": "path"},
-            retries={"total_max_attempts": 1},
+            retries={"total_max_attempts": attempts},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),
@@ -124,16 +126,45 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         self._count("put")
-        content = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        content = self.rfile.read(size := int(self.headers.get("Content-Length", "0")))
+        if len(content) != size:  # who sent it was killed
+            self.close_connection = True
+            return
         key = unquote(urlsplit(self.path).path).removeprefix(f"/{BUCKET}/")
         meta = {name[11:]: value for name, value in self.headers.items() if name.lower().startswith("x-amz-meta-")}
-        self.server.put(key, content, meta)
-        self._answer(200, b"")
+        with self.server.lock:
+            if is_met := self._condition_is_met(key):
+                self.server.put(key, content, meta)
+        if key in self.server.answers_lost:
+            self.server.answers_lost.discard(key)
+            self.close_connection = True
+            return
+        self._answer_change(200, {"ETag": _etag(content)}, is_met=is_met)
+
+    def do_DELETE(self) -> None:
+        self._count("delete")
+        key = unquote(urlsplit(self.path).path).removeprefix(f"/{BUCKET}/")
+        with self.server.lock:
+            if is_met := self._condition_is_met(key):
+                self.server.objects.pop(key, None)
+        self._answer_change(204, {}, is_met=is_met)
+
+    def _condition_is_met(self, key: str) -> bool:
+        there = self.server.objects.get(key)
+        if wanted := self.headers.get("If-Match"):
+            return there is not None and wanted == _etag(there)
+        return there is None or "If-None-Match" not in self.headers
+
+    def _answer_change(self, status: int, headers: dict[str, str], *, is_met: bool) -> None:
+        if is_met:
+            self._answer(status, b"", headers)
+        else:
+            self._answer(412, b"<Error><Code>PreconditionFailed</Code><Message>it is another</Message></Error>")
 
     def _head(self, key: str, content: bytes) -> dict[str, str]:
         meta = {f"x-amz-meta-{name}": value for name, value in self.server.metadata.get(key, {}).items()}
         written = formatdate(self.server.written.get(key, 0), usegmt=True)
-        return {"Last-Modified": written, "ETag": f'"{len(content)}-1"', **meta}
+        return {"Last-Modified": written, "ETag": _etag(content), **meta}
 
     def _listing(self, query: dict[str, list[str]]) -> bytes:
         prefix, after = query.get("prefix", [""])[0], query.get("continuation-token", [""])[0]
@@ -173,3 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _count(self, operation: str) -> None:
         with self.server.lock:
             self.server.asked[operation] += 1
+
+
+def _etag(content: bytes) -> str:
+    return f'"{hashlib.md5(content).hexdigest()}"'  # noqa: S324 - it is what S3 gives

@@ -53,6 +53,7 @@ def data() -> None:
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--to", "where", type=click.Choice(["bucket", "volume"]), required=True, help="Where it shall lie.")
 @_JOB
+@click.option("--check", is_flag=True, help="Read what is there already, every byte, and send again what is wrong.")
 @STACK
 @_EMBEDDED
 @CATALOGUE
@@ -62,6 +63,7 @@ def push(
     directory: Path,
     where: Where,
     job: str | None,
+    check: bool,
     stack: str,
     embedded: bool,
     catalogue: Path | None,
@@ -70,12 +72,14 @@ def push(
     """Send the files of DIR that are not there yet, then the manifest. Cut off, the same command goes on.
 
     Names with a leading dot stay here; links are refused. On a Volume small files lie together in tar files, which
-    `trimtab.storage.packed` reads one by one.
+    `trimtab.storage.packed` reads one by one. Of two pushes to one place at once the second is refused, or told that
+    the first has published.
 
     \b
     Examples:
       trimtab data push pictures --to bucket --job NAME
       trimtab data push pictures --to volume --job NAME --embedded
+      trimtab data push pictures --to volume --job NAME --check       mend what `verify` named
     """
     project = find_project(catalogue)
     name, prefix = _data_set(project, job)
@@ -85,7 +89,7 @@ def push(
         from trimtab.storage.datasets import push as send
 
         client, place = _bucket(project, stack, prefix, embedded=embedded)
-        pushed = send(client, directory, place, progress=_told(console, "sent"))
+        pushed = send(client, directory, place, check=check, progress=_told(console, "sent"))
         document |= {"place": str(place), **asdict(pushed)}
         sent = f"{pushed.sent_files} files, {format_size(pushed.sent_bytes)}"
     else:
@@ -93,7 +97,8 @@ def push(
 
         files_below(directory)  # what is wrong with it is said here, before Modal is asked for
         modal = _modal(project, embedded=embedded)
-        answer = modal.data("push", "--dataset", prefix, "--from", str(directory.absolute()), say=console.say)
+        words = ("--dataset", prefix, "--from", str(directory.absolute()), *(("--check",) if check else ()))
+        answer = modal.data("push", *words, say=console.say)
         document |= {"place": _volume_place(project, prefix), **answer}
         sent = f"{answer['sent_shards']} shards, {format_size(answer['sent_bytes'])}"
 
@@ -187,7 +192,7 @@ def verify(
     name, prefix = _data_set(project, job)
     console = Console(as_json=as_json)
     if where == "bucket":
-        from trimtab.storage.datasets import verify as compare
+        from trimtab.storage.verification import verify as compare
 
         client, place = _bucket(project, stack, prefix, embedded=embedded)
         checked = compare(client, place, contents=not quick, progress=_told(console, "read"))
@@ -211,7 +216,7 @@ def verify(
         failure = DriftError(
             f"{len(problems)} files of {document['place']} are not what the manifest says",
             why="; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else ""),
-            remedy=f"push it again from where it is whole: trimtab data push DIR --to {where} --job {name}",
+            remedy=f"push it again from where it is whole: trimtab data push DIR --to {where} --job {name} --check",
         )
     console.result(document, text=text, failure=failure)
 

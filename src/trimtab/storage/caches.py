@@ -72,8 +72,8 @@ def materialise(
     manifest = required_manifest(client, place)
     make_directory(cache)
     with sole_writer(cache):
-        _claim(cache)
         try:
+            _claim(cache)
             fetched = _publish(client, place, manifest, cache, progress)
         except OSError as error:
             raise_write_error(error, f"{place} was not brought to {cache}; what was fetched is kept")

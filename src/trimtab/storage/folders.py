@@ -10,15 +10,21 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from trimtab.errors import UsageError
-from trimtab.storage.manifests import FileEntry, digest, parse_entries, path_problems, sha256_of
+from trimtab.storage.manifests import (
+    MAX_FILES,
+    FileEntry,
+    digest,
+    load_manifest,
+    parse_entries,
+    path_problems,
+    sha256_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 MANIFEST: Final = "MANIFEST.json"
-MAX_FILES: Final = 1_000_000
-MAX_MANIFEST_BYTES: Final = 256 * 1024**2
 _FORMAT: Final = "trimtab-dataset/1"
 
 
@@ -75,13 +81,7 @@ def entries_of(found: Mapping[str, tuple[Path, int]]) -> tuple[FileEntry, ...]:
 
 def decode_manifest(content: bytes) -> tuple[FileEntry, ...]:
     """Return the files of a manifest. Raises ValueError, or RecursionError, where it is not to be trusted."""
-    if len(content) > MAX_MANIFEST_BYTES:
-        raise ValueError(f"it has more than {MAX_MANIFEST_BYTES} bytes")
-    raw = json.loads(content)
-    if not isinstance(raw, dict) or raw.get("format") != _FORMAT:
-        raise ValueError(f"its format is not {_FORMAT}")
-    if isinstance(raw.get("files"), list) and len(raw["files"]) > MAX_FILES:
-        raise ValueError(f"it lists {len(raw['files'])} files; {MAX_FILES} are the limit")
+    raw = load_manifest(content, _FORMAT)
     files = parse_entries(raw.get("files"))
     if MANIFEST in (entry.path for entry in files) or digest(files) != raw.get("sha256"):
         raise ValueError("its digest is not that of its files")

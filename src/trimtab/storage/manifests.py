@@ -7,6 +7,7 @@ the same digest. Reads files; writes none.
 from __future__ import annotations
 
 import hashlib
+import json
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 MAX_PATH_BYTES: Final = 1024  # an S3 key's limit
 MAX_SEGMENT_BYTES: Final = 255  # a file name's limit on ext4, xfs and APFS
+MAX_FILES: Final = 1_000_000
+MAX_MANIFEST_BYTES: Final = 256 * 1024**2
+_MAX_VALUES: Final = 8 * MAX_FILES  # of JSON: a file has at most six, and a path may have a comma
 _SHA256_DIGITS: Final = 64
 
 
@@ -31,6 +35,23 @@ class FileEntry:
     def as_json(self) -> dict[str, Any]:
         """Return the entry as it stands in a manifest."""
         return {"path": self.path, "size_bytes": self.size_bytes, "sha256": self.sha256}
+
+
+def load_manifest(content: bytes, form: str) -> dict[str, Any]:
+    """Return a decoded manifest of a form (`format`), not yet parsed. Raises ValueError, or RecursionError.
+
+    One that would take more memory than MAX_FILES files do is not decoded: it need not be ours.
+    """
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise ValueError(f"it has more than {MAX_MANIFEST_BYTES} bytes")
+    if sum(content.count(mark) for mark in (b"[", b"{", b",")) > _MAX_VALUES:
+        raise ValueError(f"it has more than {_MAX_VALUES} values")
+    raw = json.loads(content)
+    if not isinstance(raw, dict) or raw.get("format") != form:
+        raise ValueError(f"its format is not {form}")
+    if isinstance(raw.get("files"), list) and len(raw["files"]) > MAX_FILES:
+        raise ValueError(f"it lists {len(raw['files'])} files; {MAX_FILES} are the limit")
+    return raw
 
 
 def parse_entries(raw: object) -> tuple[FileEntry, ...]:

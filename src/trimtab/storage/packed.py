@@ -142,4 +142,6 @@ def chunks_of(path: Path) -> Iterator[bytes]:
 
 
 def _damaged(shard: Path, why: str) -> ProgramError:
-    return ProgramError(f"{shard} is damaged", why=why, remedy="`trimtab data verify` names all; push again mends them")
+    return ProgramError(
+        f"{shard} is damaged", why=why, remedy="`trimtab data verify` names all; `push --check` mends them"
+    )

@@ -59,18 +59,9 @@ class S3Prefix:
 
     def put(self, name: str, content: BinaryIO, *, sha256: str | None) -> None:
         """Write an object; it carries its checksum as the files of a data set do."""
-        from boto3.exceptions import S3UploadFailedError
-
         extra = {"Metadata": {"sha256": sha256}} if sha256 else {}
-        try:
-            with explained("writing to", self.place):
-                self.client.upload_fileobj(content, self.place.bucket, self.place.prefix + name, ExtraArgs=extra)
-        except S3UploadFailedError as error:  # boto3's own word for what a part's upload met
-            raise ProgramError(
-                f"writing {self.place}{name} failed",
-                why=str(error),
-                remedy="check the role's policy and that the endpoint answers, then give the same command again",
-            ) from error
+        with explained("writing to", self.place):
+            self.client.upload_fileobj(content, self.place.bucket, self.place.prefix + name, ExtraArgs=extra)
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove objects, in any order."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from trimtab.errors import UsageError
-from trimtab.storage.manifests import FileEntry, digest, parse_entries
+from trimtab.storage.manifests import MAX_MANIFEST_BYTES, FileEntry, digest, load_manifest, parse_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -136,9 +136,7 @@ def encode_index(shards: Sequence[Shard]) -> bytes:
 
 def decode_index(content: bytes) -> tuple[Shard, ...]:
     """Return the shards of an index. Raises ValueError, or RecursionError, where it is not to be trusted."""
-    raw = json.loads(content)
-    if not isinstance(raw, dict) or raw.get("format") != _FORMAT:
-        raise ValueError(f"its format is not {_FORMAT}")
+    raw = load_manifest(content, _FORMAT)
     entries = parse_entries(raw.get("files"))
     if digest(entries) != raw.get("sha256"):
         raise ValueError("its digest is not that of its files")
@@ -152,7 +150,8 @@ def decode_index(content: bytes) -> tuple[Shard, ...]:
 def read_index(root: Path) -> tuple[Shard, ...] | None:
     """Return the shards of a packed data set, or None where there is none. Raises UsageError for a broken index."""
     try:
-        return decode_index((root / INDEX).read_bytes())
+        with (root / INDEX).open("rb") as stream:
+            return decode_index(stream.read(MAX_MANIFEST_BYTES + 1))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, RecursionError) as error:

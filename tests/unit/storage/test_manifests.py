@@ -9,9 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from trimtab.storage.folders import decode_manifest
 from trimtab.storage.manifests import FileEntry, digest, parse_entries, path_problems, sha256_of
+from trimtab.storage.shards import decode_index
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -132,3 +135,13 @@ def test_entries_survive_their_json_and_come_back_sorted() -> None:
 def test_the_checksum_is_that_of_sha256sum(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     assert sha256_of(tmp_path / "empty") == SHA256
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"1", b'""'])
+@pytest.mark.parametrize("decode", [decode_manifest, decode_index])
+def test_a_manifest_that_would_unfold_to_gigabytes_is_refused_before_it_is_decoded(
+    decode: Callable[[bytes], object], value: bytes
+) -> None:
+    content = b'{"files": [' + (value + b",") * 8_000_001 + value + b"]}"
+    with pytest.raises(ValueError, match="more than 8000000 values"):
+        decode(content)
