@@ -66,10 +66,12 @@ def _check_integrity(tarball: Path, package: PackageSource) -> None:
     with tarball.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha512").digest()
     integrity = f"sha512-{base64.b64encode(digest).decode()}"
-    if integrity != package.integrity:
+    size_bytes = tarball.stat().st_size
+    if (integrity, size_bytes) != (package.integrity, package.bytes):
         raise DriftError(
             f"The tarball of {package.npm} is not the pinned one.",
-            why=f"Its integrity is {integrity}, the manifest says {package.integrity}.",
+            why=f"It has {size_bytes} bytes and the integrity {integrity}, "
+            f"the manifest says {package.bytes} and {package.integrity}.",
             remedy="Do not use it. A published version never changes: look at the registry or mirror that npm asks.",
         )
 

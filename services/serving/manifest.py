@@ -41,10 +41,11 @@ class _Section(BaseModel):
 
 
 class PackageSource(_Section):
-    """A package that holds models before conversion: its name and version, and the sha512 of its tarball."""
+    """A package that holds models before conversion: its name and version, its tarball's sha512 and size."""
 
     npm: Annotated[str, Field(pattern=r"^(@[a-z0-9._-]+/)?[a-z0-9._-]+@\d+\.\d+\.\d+$")]
     integrity: Annotated[str, Field(pattern=r"^sha512-[A-Za-z0-9+/]{86}==$")]
+    bytes: Annotated[int, Field(gt=0)]
 
 
 class GraphSource(_Section):

@@ -72,7 +72,7 @@ def tiny_models(directory: Path, *, like: str = "yolo-combined", ballast_bytes: 
         models["tiny-pose"] = (_POSE, _tiny_pose())
     if "detect" not in {spec.task for spec in real.models.values()}:
         del models["tiny-detector"]
-    document = f'[packages.none]\nnpm = "none@1.0.0"\nintegrity = "sha512-{"A" * 86}=="\n'
+    document = f'[packages.none]\nnpm = "none@1.0.0"\nintegrity = "sha512-{"A" * 86}=="\nbytes = 1\n'
     for name, (described, made) in models.items():
         file, export = f"{name}.onnx", made + _ballast(ballast_bytes)
         (directory / file).write_bytes(export)

@@ -24,20 +24,28 @@ if TYPE_CHECKING:
 # Measured on a loop-mounted ext4 (benchmarks/images): blocks that files do not fill, and the engine's own records.
 _BLOCKS: Final = 1.05
 _RECORDS: Final = MIB // 2
-_UNKNOWN_MODELS: Final = 64 * MIB
 _BYTES_PER_S: Final = 12 * MIB  # 132 MB of wheels fetched, unpacked and compiled on 2 cores in 9 s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredModel:
+    """A model that a service pins: its file's name and size, and the size of the package that it is made from."""
+
+    file: str
+    size_bytes: int
+    package_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
     """What is known before anything was measured: the costs of the variants' bases and of the services' own layers.
 
-    `models` are the bytes of each service's models; `has_npm` tells whether what makes them is on this machine.
+    `has_npm` tells whether what makes models is on this machine.
     """
 
     bases: Mapping[str, Cost] = field(default_factory=dict)
     services: Mapping[str, Cost] = field(default_factory=dict)
-    models: Mapping[str, int] = field(default_factory=dict)
+    models: Mapping[str, tuple[DeclaredModel, ...]] = field(default_factory=dict)
     has_npm: bool = False
 
 
@@ -46,7 +54,7 @@ def read_declared(root: Path, catalogue: Catalogue) -> Declared:
     variants = {variant for service in catalogue.services.values() for variant in service.variants}
     bases = {variant: cost for variant in variants if (cost := _base_cost(root, variant)) is not None}
     services = {name: _service_cost(root, name) for name in catalogue.services}
-    models = {name: _models_bytes(root, name) for name in catalogue.services}
+    models = {name: _models(root, name) for name in catalogue.services}
     return Declared(bases=bases, services=services, models=models, has_npm=shutil.which("npm") is not None)
 
 
@@ -62,9 +70,9 @@ def image_cost(size_bytes: int, *, memory_bytes: int | None = None) -> Cost:
     return Cost(peak_bytes=on_disk, kept_bytes=on_disk, memory_bytes=memory_bytes, wall_s=wall_s)
 
 
-def release_bytes(models_bytes: int | None) -> int:
+def release_bytes(models: tuple[DeclaredModel, ...]) -> int:
     """Return what a release keeps in the engine: its models, once, and the records of its containers."""
-    return round((_UNKNOWN_MODELS if models_bytes is None else models_bytes) * _BLOCKS) + _RECORDS
+    return round(sum(model.size_bytes for model in models) * _BLOCKS) + _RECORDS
 
 
 def _base_cost(root: Path, variant: str) -> Cost | None:
@@ -99,11 +107,18 @@ def _service_cost(root: Path, service: str) -> Cost:
     return image_cost(sum(file.stat().st_size for file in files if "__pycache__" not in file.parts))
 
 
-def _models_bytes(root: Path, service: str) -> int:
-    """Return the bytes of a service's models; 0 where its manifest cannot be read, which its own step refuses."""
-    from trimtab.images.weights import read_weights
+def _models(root: Path, service: str) -> tuple[DeclaredModel, ...]:
+    """Return a service's models; none where its manifest cannot be read, which its own step refuses."""
+    from trimtab.images.weights import manifest_path
 
     try:
-        return sum(weights.size_bytes for weights in read_weights(root, service))
-    except UsageError:
-        return 0
+        manifest = tomllib.loads(manifest_path(root, service).read_text(encoding="utf-8"))
+        packages = {name: int(package["bytes"]) for name, package in manifest["packages"].items()}
+        return tuple(
+            DeclaredModel(
+                file=model["file"], size_bytes=int(model["bytes"]), package_bytes=packages[model["source"]["package"]]
+            )
+            for model in manifest["models"].values()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ()

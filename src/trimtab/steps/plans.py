@@ -19,7 +19,7 @@ from trimtab.steps.provision import provision_step
 from trimtab.steps.push import PushImage, push_step
 from trimtab.steps.service import service_step
 from trimtab.steps.training import training_step
-from trimtab.steps.weights import weights_step
+from trimtab.steps.weights import weights_steps
 
 LOCAL_VARIANT = "cpu"
 
@@ -30,7 +30,7 @@ def local_plan(catalogue: Catalogue, measured: Mapping[str, Cost], declared: Dec
     services = {name: s for name, s in catalogue.services.items() if LOCAL_VARIANT in s.variants}
     images = {name: BuildImage(service=name, variant=LOCAL_VARIANT) for name in services}
     steps = [engine_step(catalogue.base_image), front_step(), provision_step()]
-    steps += [weights_step(name, known, is_first=not position) for position, name in enumerate(services)]
+    steps += weights_steps(tuple(services), known).values()
     jobs = {name: job for name, job in catalogue.jobs.items() if job.local}
     steps += [dataset_step(name) for name in jobs]
     if images:
@@ -85,18 +85,19 @@ def images_plan(
     if wanted.release:
         front = replace(front_step(), needs=(engine.name,))
         steps = [engine, front, replace(provision_step(), needs=()), base]
-    for position, name in enumerate(order):
-        steps += _chain(catalogue, image_steps[name], name, wanted, declared, is_first=not position)
+    models = weights_steps(order, declared)
+    for name in order:
+        steps += _chain(catalogue, models[name], image_steps[name], name, wanted, declared)
     return replace(_predicted(steps, measured), jobs=jobs)
 
 
 def _chain(
-    catalogue: Catalogue, image: Step, name: str, wanted: ImagesWanted, declared: Declared, *, is_first: bool
+    catalogue: Catalogue, models: Step, image: Step, name: str, wanted: ImagesWanted, declared: Declared
 ) -> list[Step]:
     """Return what is done for one service: its models and its image, then its release, then its push."""
     steps = [image]
     if wanted.release:
-        models = replace(weights_step(name, declared, is_first=is_first), needs=(provision_step().name,))
+        models = replace(models, needs=(provision_step().name,))
         serving = service_step(name, catalogue.services[name], wanted.variant, declared, host=wanted.host)
         steps = [models, image, replace(serving, needs=(front_step().name, models.name, image.name))]
     if wanted.push:

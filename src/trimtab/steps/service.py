@@ -54,7 +54,7 @@ def service_step(name: str, service: Service, variant: str, declared: Declared, 
 
     It writes the service's models into the engine that serves them, and nothing here when that is a host's.
     """
-    disk_bytes = 0 if host is not None else release_bytes(declared.models.get(name))
+    disk_bytes = 0 if host is not None else release_bytes(declared.models.get(name, ()))
     return Step(
         name=f"serve:{name}:{variant}" + (f"@{host}" if host else ""),
         title=f"service {name} ({variant}) on port {service.port}" + (f" of {host}" if host else ""),

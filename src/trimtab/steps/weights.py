@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from trimtab.executor import Result, Say
-from trimtab.images.estimate import Declared
+from trimtab.images.estimate import Declared, DeclaredModel
 from trimtab.images.weights import Weights, read_weights
 from trimtab.plan import Cost, Step
 from trimtab.process import Command, Runner
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _CHECKSUM = "sha256"
-# Measured: Debian's npm with all that it needs, and npm's two copies of the largest package, of 145 MB.
-_NPM_BYTES: Final = 850 * MIB
-_PACKAGE_BYTES: Final = 280 * MIB
-_UNKNOWN_BYTES: Final = 64 * MIB
+_NPM_BYTES: Final = 850 * MIB  # measured: Debian's, with all that it needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +30,30 @@ class PublishWeights:
     service: str
 
 
-def weights_step(service: str, declared: Declared, *, is_first: bool) -> Step:
-    """Return the step. Models lie in the cache and with the embedded AWS; their package is there while they are made.
+def weights_steps(services: Sequence[str], declared: Declared) -> dict[str, Step]:
+    """Return the step of each service. A model is made once, for the first that has it; so is npm brought, if need be.
 
-    The first step brings npm where it is missing.
+    Models then lie in the cache and with the embedded AWS. While they are made, npm holds their package twice.
     """
-    npm_bytes, npm_s = (_NPM_BYTES, 40) if is_first and not declared.has_npm else (0, 0)
-    kept_bytes = 2 * declared.models.get(service, _UNKNOWN_BYTES) + npm_bytes
+    steps: dict[str, Step] = {}
+    made: set[str] = set()
+    for service in services:
+        new = tuple(model for model in declared.models.get(service, ()) if model.file not in made)
+        made |= {model.file for model in new}
+        steps[service] = _step(service, new, brings_npm=not steps and not declared.has_npm)
+    return steps
+
+
+def _step(service: str, new: tuple[DeclaredModel, ...], *, brings_npm: bool) -> Step:
+    npm_bytes, npm_s = (_NPM_BYTES, 40) if brings_npm else (0, 0)
+    kept_bytes = 2 * sum(model.size_bytes for model in new) + npm_bytes
+    package_bytes = max((model.package_bytes for model in new), default=0)
     return Step(
         name=f"models:{service}",
         title=f"the models of {service} in the bucket, by checksum",
         action=PublishWeights(service=service),
         predicted=Cost(
-            peak_bytes=kept_bytes + _PACKAGE_BYTES,
+            peak_bytes=kept_bytes + 2 * package_bytes,
             kept_bytes=kept_bytes,
             memory_bytes=700 * MIB,
             wall_s=20 + npm_s,

@@ -9,7 +9,7 @@ import pytest
 from tests.support.catalogues import catalogue
 from trimtab.catalogue import load_catalogue
 from trimtab.errors import UsageError
-from trimtab.images.estimate import image_cost, read_declared, sizes_path
+from trimtab.images.estimate import DeclaredModel, image_cost, read_declared, sizes_path
 from trimtab.units import MIB
 
 WHEELS = """
@@ -55,7 +55,7 @@ def test_sizes_that_make_no_sense_are_refused_with_2(tmp_path: Path, text: str) 
 def test_a_service_is_declared_by_what_its_image_copies_and_by_its_models(tmp_path: Path) -> None:
     folder = tmp_path / "services" / "gulls"
     folder.mkdir(parents=True)
-    manifest = '[models.m]\nfile = "m"\nkey = "k"\nbytes = 7\nsha256 = "0"\n'
+    manifest = '[packages.p]\nbytes = 9\n[models.m]\nfile = "m"\nbytes = 7\nsource.package = "p"\n'
     (folder / "models.toml").write_text(manifest)
     (folder / "golden.jpg").write_bytes(b"x" * 10 * MIB)
     serving = tmp_path / "services" / "serving"
@@ -64,7 +64,7 @@ def test_a_service_is_declared_by_what_its_image_copies_and_by_its_models(tmp_pa
     (serving / "__pycache__" / "app.pyc").write_bytes(b"x" * MIB)
     declared = read_declared(tmp_path, catalogue())
     assert declared.services == {"gulls": image_cost(MIB + len(manifest))}
-    assert declared.models == {"gulls": 7}
+    assert declared.models == {"gulls": (DeclaredModel(file="m", size_bytes=7, package_bytes=9),)}
 
 
 def test_every_variant_of_the_repository_has_its_sizes(root: Path) -> None:
@@ -75,3 +75,10 @@ def test_every_variant_of_the_repository_has_its_sizes(root: Path) -> None:
     for service in known.services.values():
         for variant, section in service.variants.items():
             assert declared.bases[variant].kept_bytes < 1.1 * section.size_over_base
+
+
+def test_every_service_of_the_repository_says_what_making_its_models_takes(root: Path) -> None:
+    known = load_catalogue(root / "trimtab.yaml")
+    for name, models in read_declared(root, known).models.items():
+        assert models, name
+        assert all(model.package_bytes > model.size_bytes for model in models)

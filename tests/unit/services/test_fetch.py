@@ -64,6 +64,7 @@ def manifest_text(*, sha256: str | None = None, package: bytes = PACKAGE) -> str
 [packages.sums]
 npm = "@example/sums@1.0.0"
 integrity = "{integrity(package)}"
+bytes = {len(package)}
 
 [models.sum]
 file = "sum.onnx"
@@ -239,7 +240,7 @@ def test_a_directory_that_cannot_be_written_ends_with_2(desk: Desk) -> None:
 
 
 def test_npm_keeps_no_second_copy_outside_the_directory() -> None:
-    package = PackageSource(npm="@example/sums@1.0.0", integrity=integrity(PACKAGE))
+    package = PackageSource(npm="@example/sums@1.0.0", integrity=integrity(PACKAGE), bytes=len(PACKAGE))
     assert npm_pack_argv(package, directory=Path("scratch")) == (
         "npm", "pack", "@example/sums@1.0.0", "--silent",
         "--pack-destination", "scratch", "--cache", "scratch/npm-cache",

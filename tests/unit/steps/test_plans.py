@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 
 from tests.support.catalogues import catalogue, plain
 from trimtab.catalogue import Catalogue, load_catalogue
 from trimtab.errors import UsageError
-from trimtab.images.estimate import Declared, image_cost
+from trimtab.images.estimate import Declared, DeclaredModel, image_cost
 from trimtab.plan import Cost, Plan, require_fit
 from trimtab.steps.plans import ImagesWanted, images_plan, local_plan, training_plan
 from trimtab.units import GIB, MIB
+
+TINY = DeclaredModel(file="tiny", size_bytes=MIB, package_bytes=3 * MIB)
+LARGE = DeclaredModel(file="large", size_bytes=20 * MIB, package_bytes=100 * MIB)
 
 
 def names(plan: object) -> list[str]:
@@ -70,26 +74,28 @@ def test_what_is_not_known_of_an_image_is_planned_by_its_size_budget() -> None:
 
 def test_what_is_declared_of_images_and_models_replaces_their_budgets() -> None:
     declared = Declared(
-        bases={"cpu": image_cost(100 * MIB)}, services={"gulls": image_cost(MIB)}, models={"gulls": 20 * MIB}
+        bases={"cpu": image_cost(100 * MIB)}, services={"gulls": image_cost(MIB)}, models={"gulls": (TINY, LARGE)}
     )
     by_name = {step.name: step for step in local_plan(catalogue(), {}, declared).steps}
     assert by_name["base:cpu"].predicted == image_cost(100 * MIB)
     assert by_name["image:gulls:cpu"].predicted == image_cost(MIB)
-    assert 20 * MIB < by_name["serve:gulls:cpu"].predicted.kept_bytes < 22 * MIB
-    assert by_name["models:gulls"].predicted.kept_bytes - 40 * MIB == 850 * MIB  # npm's, which is not here
+    assert 21 * MIB < by_name["serve:gulls:cpu"].predicted.kept_bytes < 23 * MIB
 
 
-def test_what_makes_the_models_is_brought_once_and_only_where_it_is_not(three: Catalogue) -> None:
-    def kept(has_npm: bool) -> list[int]:  # noqa: FBT001
-        steps = local_plan(three, {}, Declared(models=dict.fromkeys(three.services, MIB), has_npm=has_npm)).steps
-        return [step.predicted.kept_bytes // MIB for step in steps if step.name.startswith("models:")]
+def test_models_and_what_makes_them_are_there_once_and_their_package_is_there_twice_meanwhile(three: Catalogue) -> None:
+    models = {"gulls": (TINY, LARGE), "terns": (TINY, replace(LARGE, file="other")), "auks": (TINY, LARGE)}
 
-    assert kept(has_npm=False) == [852, 2, 2]
-    assert kept(has_npm=True) == [2, 2, 2]
+    def taken(*, has_npm: bool) -> list[tuple[int, int]]:
+        steps = local_plan(three, {}, Declared(models=models, has_npm=has_npm)).steps
+        costs = [step.predicted for step in steps if step.name.startswith("models:")]
+        return [(cost.peak_bytes // MIB, cost.kept_bytes // MIB) for cost in costs]
+
+    assert taken(has_npm=True) == [(242, 42), (240, 40), (0, 0)]
+    assert taken(has_npm=False) == [(1092, 892), (240, 40), (0, 0)]
 
 
 def test_a_release_on_a_host_takes_nothing_of_this_machine_s_disk(three: Catalogue) -> None:
-    declared = Declared(models=dict.fromkeys(three.services, 20 * MIB))
+    declared = Declared(models={"gulls": (LARGE,)})
     wanted = ImagesWanted(services=("gulls",), variant="cpu", release=True, host="vm.harbour.example")
     assert images_plan(three, {}, declared, wanted).steps[-1].predicted.peak_bytes == 0
 
