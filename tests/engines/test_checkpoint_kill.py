@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,6 +121,28 @@ def test_no_kill_leaves_half_a_checkpoint_or_loses_one_that_the_policy_keeps(tmp
         tidied_up(store, witness)
     left = {"CHECKPOINTS.json", *(f"step-{step:09d}" for step in witness.kept)}
     assert {path.name for path in directory.iterdir()} == left
+
+
+def test_a_second_process_on_a_run_is_refused_while_the_first_lives_and_not_after_it_was_killed(
+    tmp_path: Path, root: Path
+) -> None:
+    directory = tmp_path / "run"
+    argv = (sys.executable, "-c", "import sys; from tests.engines.killing import save_for_ever as f; f(sys.argv[1])")
+    environment = {**os.environ, "PYTHONPATH": str(root / "src")}
+    with subprocess.Popen((*argv, str(directory)), cwd=root, env=environment, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        first.stdout.readline()  # it has saved once
+        second = subprocess.run(
+            (*argv, str(directory)), cwd=root, env=environment, capture_output=True, text=True, check=False
+        )
+        first.kill()
+    assert second.returncode == 1
+    assert f"UsageError: {directory} is being written by another process" in second.stderr
+    assert "next: wait for it to end" in second.stderr
+    with open_store(directory, run_id="killed", retention=Retention(**POLICY)) as store:
+        newest = store.newest_complete()
+        assert newest is not None
+        assert (newest.path / "state").read_bytes() == state_of(newest.step)
 
 
 def tidied_up(store: CheckpointStore | BucketCheckpoints, witness: Witness) -> None:

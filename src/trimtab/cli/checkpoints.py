@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def checkpoints() -> None:
-    """List, pin and prune the checkpoints of training runs."""
+    """List, pin and prune the checkpoints of training runs that lie here; `trimtab runs fetch` brings others."""
 
 
 @checkpoints.command("list")
@@ -149,7 +149,7 @@ def _directories(results: Path, run_id: str | None) -> dict[str, Path]:
         raise UsageError(
             f"there is no run {run_id}",
             why=f"{results / 'runs'} has no record of it",
-            remedy="trimtab runs lists those that there are",
+            remedy=f"`trimtab runs` lists those that there are; one that lies elsewhere: trimtab runs fetch {run_id}",
         )
     return {run_id: results / record.run_directory}
 

@@ -55,9 +55,11 @@ class Backup:
     def copy(self, is_abandoned: Callable[[], bool] = lambda: False) -> None:
         """Bring the copy up to what is published here, its record last.
 
-        Raises TrimtabError, or Abandoned between two objects.
+        Raises TrimtabError, or Abandoned between two objects. A UsageError where the copy is of an attempt that ours
+        do not know: it lives, or lived, beside us, and each would remove what the other keeps.
         """
         record = self._record_here()
+        self._refuse_another_attempt(record)
         store = open_bucket_store(
             self.prefix, self.run_directory, run_id=self.run_id, retention=self.retention, notice=self.notice
         )
@@ -85,6 +87,22 @@ class Backup:
                 return stream.read() == self._record_here()
         except FileNotFoundError:
             return False
+
+    def _refuse_another_attempt(self, record: bytes | None) -> None:
+        try:
+            with self.prefix.reading(self._record_name) as stream:
+                copied = RunRecord.model_validate_json(stream.read()).attempts
+        except (FileNotFoundError, ValueError):  # what is no record is replaced
+            return
+        ours = RunRecord.model_validate_json(record).attempts if record else ()
+        if others := {attempt.started for attempt in copied} - {attempt.started for attempt in ours}:
+            raise UsageError(
+                f"{self.prefix} holds a copy of the run {self.run_id} by another attempt than ours",
+                why=f"it began at {max(others).isoformat(timespec='seconds')}, and our record does not know it: two"
+                " go on with one run",
+                remedy="end one of the two (`trimtab runs` lists them); if it has ended already, bring its copy back"
+                " and go on from that, or give another run id: nothing was copied, nothing removed",
+            )
 
     @property
     def _record_name(self) -> str:
@@ -139,7 +157,7 @@ def restore(
         results / record.run_directory, run_id=run_id, retention=retention_of(found), notice=notice
     ) as store:
         here = {item.step for item in store.checkpoints()}
-        for checkpoint in found:
+        for checkpoint in reversed(found):  # the newest first: cut off in between, it is the one to go on from
             if checkpoint.step not in here:
                 _take(store, checkpoint, copy)
         for name in copy.names():

@@ -153,6 +153,26 @@ def test_a_damaged_copy_is_set_aside_and_the_one_before_it_brought_back(
     assert "step-000000002.broken" in notices[0]
 
 
+def test_a_second_attempt_beside_a_first_is_told_when_it_copies_and_touches_nothing(
+    tmp_path: Path, results: Path, store: CheckpointStore, backup: Backup
+) -> None:
+    save(store, 1, 0.5)
+    backup.copy()
+    before = read_run(results, "r1")
+    assert before is not None
+    other = tmp_path / "other"
+    write_run(other, before.with_attempt_begun(started=datetime(2026, 3, 2, tzinfo=UTC), first_step=1))
+    beside = Backup(prefix=backup.prefix, results=other, run_id="r1", run_directory=RUN, retention=POLICY)
+    beside.copy()  # it knows the first attempt: it goes on from it
+    save(store, 2, 0.4)
+    there = files(tmp_path / "bucket")
+    with pytest.raises(UsageError, match="by another attempt than ours") as caught:
+        backup.copy()
+    assert "2026-03-02" in caught.value.why
+    assert files(tmp_path / "bucket") == there
+    beside.copy()
+
+
 def test_where_there_is_no_copy_there_is_nothing_to_bring_back(tmp_path: Path, results: Path, backup: Backup) -> None:
     assert restore(backup.prefix, results, "r1") is None
     assert not results.exists()
