@@ -147,6 +147,20 @@ def test_a_save_that_fails_ends_the_attempt_at_the_next_step(tmp_path: Path) -> 
     assert "the volume is away" in str(record.attempts[-1].message)
 
 
+def test_a_save_that_has_failed_is_told_before_another_step_and_not_at_the_next_save(tmp_path: Path) -> None:
+    steps: list[int] = []
+
+    def before_step(step: int) -> None:
+        steps.append(step)
+        for thread in threading.enumerate():
+            if step == 2 and thread.name == "save":
+                thread.join(30)
+
+    with pytest.raises(ProgramError, match="commit failed"):
+        run(TinyRun(folder=tmp_path, before_step=before_step), tmp_path / "results", commit=failing(1))
+    assert steps == [0, 1, 2]
+
+
 def test_a_last_save_that_fails_is_no_finished_run(tmp_path: Path) -> None:
     tiny = TinyRun(folder=tmp_path, epochs=1, every_steps=1000)
     with pytest.raises(ProgramError, match="commit failed"):
