@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +111,27 @@ def test_no_kill_leaves_half_a_data_set_that_reads_as_a_whole_one_in_a_bucket_an
         assert set(server.objects) == {PLACE.prefix + path for path in (*before, MANIFEST)}
         assert interrupted >= KILLS // 2
         assert refused > 0
+
+
+@pytest.mark.parametrize("call", ["push_child:to_bucket", "cache_child:fetch"])
+def test_an_interrupt_waits_for_no_server_that_is_silent(tmp_path: Path, root: Path, call: str) -> None:
+    module, _, function = call.partition(":")
+    program = f"import sys; from tests.engines.{module} import {function} as f; f(*sys.argv[1:])"
+    with object_server() as server:
+        contents = {f"{number:05d}.bin": b"%d" % number for number in range(400)}
+        write(tmp_path / "data", contents)
+        if function == "fetch":
+            push(client_of(server.endpoint), tmp_path / "data", PLACE)
+        where = tmp_path / ("cache" if function == "fetch" else "data")
+        argv = (sys.executable, "-c", program, server.endpoint, PLACE.prefix, str(where))
+        with subprocess.Popen(argv, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert [process.stdout.readline().strip().isdigit() for _ in range(3)] == [False, True, True]
+            server.answers.clear()
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)  # a request would wait for a minute, and more than once
+    assert process.returncode == -signal.SIGINT
+    assert "Exception ignored" not in said
 
 
 def test_no_kill_leaves_half_a_data_set_on_a_volume_and_what_arrived_is_not_sent_again(

@@ -43,6 +43,8 @@ class ObjectServer(ThreadingHTTPServer):
         self.cut_after: dict[str, int] = {}  # key -> the connection breaks after so many bytes of it, once
         self.refuse_once: set[str] = set()  # keys that are answered with 503, once
         self.answers_lost: set[str] = set()  # keys that are written, but nobody is told, once
+        self.answers = threading.Event()  # cleared, it takes requests and is silent
+        self.answers.set()
         self.lock = threading.Lock()
 
     @property
@@ -65,6 +67,7 @@ def object_server() -> Iterator[ObjectServer]:
         try:
             yield server
         finally:
+            server.answers.set()
             server.shutdown()
             thread.join()
 
@@ -202,6 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _count(self, operation: str) -> None:
+        self.server.answers.wait()
         with self.server.lock:
             self.server.asked[operation] += 1
 

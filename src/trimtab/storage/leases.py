@@ -36,6 +36,7 @@ EXPIRES_S: Final = 60.0
 # The last two: it went away, or is being written, between our look and our write.
 NOT_MET: Final = frozenset({"PreconditionFailed", "412", "NoSuchKey", "404", "ConditionalRequestConflict"})
 _TRIES: Final = 5
+_LETS_GO_S: Final = 1.0
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while a machine is suspended
 
 
@@ -60,14 +61,11 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Let go of the place, unless it is somebody else's by now. Where that fails, it expires."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         self._over.set()
-        self._thread.join()
-        with suppress(BotoCoreError, ClientError):
-            self.client.delete_object(Bucket=self.place.bucket, Key=self._key, IfMatch=self._etag)
+        # Who interrupts does not wait for a server that is silent: when the process is gone, so is what it held.
+        self._thread.join(None if kind is None or issubclass(kind, Exception) else _LETS_GO_S)
 
     def check(self) -> None:
         """Raise DriftError when the place may be somebody else's by now: nothing more must be written there."""
@@ -102,6 +100,7 @@ class Lease:
         )
 
     def _renew(self) -> None:
+        """Renew until it is over, then let go."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         while not self._over.wait(self.renew_s):
@@ -109,6 +108,8 @@ class Lease:
                 if not self._write(IfMatch=self._etag):
                     self._is_lost = True
                     return
+        with suppress(BotoCoreError, ClientError):
+            self.client.delete_object(Bucket=self.place.bucket, Key=self._key, IfMatch=self._etag)
 
     def _write(self, **condition: str) -> bool:
         """Write the lease where the condition holds; say whether it did."""

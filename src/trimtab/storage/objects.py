@@ -5,13 +5,13 @@ Clients are passed in, so that whose rights they have is decided, and can be tes
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Event, Lock
+from threading import Lock
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from trimtab.errors import ProgramError, UsageError
+from trimtab.storage.turns import take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -110,30 +110,14 @@ def in_parallel(
     costs no more memory than a few. Progress is told as of `files` files and all items' bytes, by one thread at a time.
     """
     items = list(items)
-    size_bytes, files_done, bytes_done = sum(item.size_bytes for item in items), 0, 0
-    left, lock, is_over = iter(items), Lock(), Event()
+    size_bytes, files_done, bytes_done, lock = sum(item.size_bytes for item in items), 0, 0, Lock()
 
-    def take_turns() -> None:
+    def work_and_tell(item: Item) -> None:
         nonlocal files_done, bytes_done
-        try:
-            while not is_over.is_set():
-                with lock:
-                    item = next(left, None)
-                if item is None:
-                    return
-                completed = work(item)
-                with lock:
-                    files_done, bytes_done = files_done + completed, bytes_done + item.size_bytes
-                    progress(Progress(files_done=files_done, files=files, bytes_done=bytes_done, size_bytes=size_bytes))
-        except BaseException:
-            is_over.set()
-            raise
+        completed = work(item)
+        with lock:
+            files_done, bytes_done = files_done + completed, bytes_done + item.size_bytes
+            progress(Progress(files_done=files_done, files=files, bytes_done=bytes_done, size_bytes=size_bytes))
 
     connections: int = client.meta.config.max_pool_connections  # type: ignore[attr-defined]  # the stubs lack it
-    with ThreadPoolExecutor(max_workers=connections) as pool:
-        futures = [pool.submit(take_turns) for _ in range(min(connections, len(items)))]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        finally:
-            is_over.set()
+    take_turns(items, work_and_tell, threads=min(connections, len(items)))
