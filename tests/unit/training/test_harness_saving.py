@@ -63,6 +63,7 @@ def test_a_snapshot_is_equal_and_nothing_changes_it_any_more() -> None:
         weights.weight.add_(1.0)
     state["rows"][0]["loss"] = 0.1  # type: ignore[index]  # it is the list of dicts above
     assert same(taken, before)
+    assert taken["rows"] == [{"loss": 0.5}]
     assert not same(taken, state)
 
 
