@@ -70,7 +70,7 @@ class BucketFiles:
         self._client: S3Client | None = None
         self._lock = threading.Lock()
         self._known: dict[str, _Known] = {}
-        self._listed: set[str] = set()
+        self._listed: dict[str, threading.Lock] = {}
         self._handles: dict[int, _Reading | _Writing] = {}
         self._next_handle = 1
         self._is_readable = False
@@ -86,7 +86,7 @@ class BucketFiles:
     def list(self, path: str) -> tuple[tuple[str, bool], ...]:
         """Return (name, is a folder) for all that lies in a folder."""
         names = self._list(path)
-        self._listed.add(path)
+        self._listed.setdefault(path, threading.Lock())
         folder = f"{path}/" if path else ""
         for new in self._new_folders:
             if new.startswith(folder) and "/" not in new[len(folder) :]:
@@ -102,7 +102,9 @@ class BucketFiles:
             pages = self._s3().get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self._bucket, Prefix=start, Delimiter="/"):
                 for below in page.get("CommonPrefixes", ()):
-                    names[below["Prefix"][len(start) : -1]] = True
+                    name = below["Prefix"][len(start) : -1]
+                    names[name] = True
+                    self._remember(f"{path}/{name}" if path else name, Attributes(is_dir=True), None)
                 for item in page.get("Contents", ()):
                     name = item["Key"][len(start) :]
                     if names.setdefault(name, False) is False:
@@ -224,13 +226,16 @@ class BucketFiles:
         """Return what lies at a path, as it was at most `stale_s` ago.
 
         Where its folder was listed before, that is listed anew: whoever goes through a folder of many small objects
-        then asks about each a thousand at a time.
+        then asks about each a thousand at a time. Of many who ask at once one lists, and the others see what it saw.
         """
         known = self._fresh(path)
         folder = path.rpartition("/")[0]
         if known is None and folder in self._listed:
-            self._list(folder)
-            known = self._fresh(path)
+            with self._listed[folder]:
+                known = self._fresh(path)
+                if known is None:
+                    self._list(folder)
+                    known = self._fresh(path)
         return known or self._find(path)
 
     def _fresh(self, path: str) -> _Known | None:
