@@ -11,7 +11,7 @@ import click
 
 from trimtab.cli.options import CATALOGUE, DRY_RUN, JSON, Duration
 from trimtab.console import Console
-from trimtab.errors import UsageError
+from trimtab.errors import ProgramError, UsageError
 from trimtab.process import Command, run_attached
 from trimtab.project import Project, find_project
 from trimtab.units import format_size
@@ -113,10 +113,13 @@ def down(*, catalogue: Path | None, as_json: bool) -> None:
     """Stop the embedded Modal with all that it runs. What it knows stays: Volumes, secrets, deployments, results."""
     from trimtab.emulation.modal import control
 
-    project = find_project(catalogue)
-    stopped = control.stop(_state_dir(project))
+    state_dir = _state_dir(find_project(catalogue))
+    left = control.left_running(state_dir)
+    stopped = control.stop(state_dir)
     console = Console(as_json=as_json)
-    said = f"stopped the embedded Modal; kept: {_state_dir(project)}" if stopped else "the embedded Modal did not run"
+    said = f"stopped the embedded Modal; kept: {state_dir}" if stopped else "the embedded Modal did not run"
+    if left and not stopped:
+        said += f"; ended {left} attempt(s) that a killed one had left running"
     console.result({"stopped": stopped}, text=lambda: console.line(said))
 
 
@@ -167,11 +170,18 @@ def run(*, words: tuple[str, ...]) -> None:
       trimtab modal run --detach app.py::train --epochs 3
       trimtab modal run app.py::train --help
     """
-    project = find_project()
-    plane = _ensure_running(project)
+    from trimtab.emulation.modal import control
+
+    plane = _ensure_running(find_project())
     argv = (sys.executable, "-m", "modal", "run", *(words or ("--help",)))
     hint = f"`trimtab modal status` shows what ran; {plane.state_dir / 'plane.log'} is the plane's own log"
-    run_attached(Command(argv=argv, env=plane.environment(), hint=hint))
+    try:
+        run_attached(Command(argv=argv, env=plane.environment(), hint=hint))
+    except ProgramError as error:
+        if control.status(plane.state_dir) is None:  # what the client says of a plane that is gone is no help
+            error.why = "\n".join(("the embedded Modal ended meanwhile", control.last_words(plane.state_dir))).strip()
+            error.remedy = "run it again; or `trimtab modal up`: what was called and has no result yet runs again"
+        raise
 
 
 def _tell_at_rest(console: Console, state_dir: Path) -> None:

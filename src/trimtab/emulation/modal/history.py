@@ -78,12 +78,12 @@ class History:
             "SELECT coalesce(sum(length(body) + coalesce(length(output), 0)), 0) FROM input"
             " WHERE call_id IN (SELECT id FROM old)"
             " UNION ALL SELECT coalesce(sum(length(body)), 0) FROM chunk WHERE call_id IN (SELECT id FROM old)"
-            " UNION ALL SELECT coalesce(sum(length(data)), 0) FROM log WHERE at < ?",
+            " UNION ALL SELECT coalesce(sum(length(data)), 0) FROM log WHERE at < ? AND app_id NOT IN busy",
             (before,),
         ).fetchall()
         calls = self._db.execute("SELECT count(*) FROM old").fetchone()[0]
-        lines = self._db.execute("SELECT count(*) FROM log WHERE at < ?", (before,)).fetchone()[0]
-        return {"calls": calls, "lines": lines, "bytes": sum(row[0] for row in size)}
+        lines = self._db.execute("SELECT count(*) FROM log WHERE at < ? AND app_id NOT IN busy", (before,)).fetchone()
+        return {"calls": calls, "lines": lines[0], "bytes": sum(row[0] for row in size)}
 
     def forget(self, before: float) -> None:
         """Forget calls whose last result is older than a time, and attempts and output of before."""
@@ -92,13 +92,17 @@ class History:
             self._db.execute("DELETE FROM input WHERE call_id IN (SELECT id FROM old)")
             self._db.execute("DELETE FROM chunk WHERE call_id IN (SELECT id FROM old)")
             self._db.execute("DELETE FROM call WHERE id IN (SELECT id FROM old)")
-            self._db.execute("DELETE FROM log WHERE at < ?", (before,))
+            self._db.execute("DELETE FROM log WHERE at < ? AND app_id NOT IN busy", (before,))
             self._db.execute("DELETE FROM task WHERE ended_at < ?", (before,))
         self._db.shrink()
 
     def _choose_old(self, before: float) -> None:
         self._db.execute("CREATE TEMP TABLE IF NOT EXISTS old (id TEXT PRIMARY KEY)")
         self._db.execute("DELETE FROM old")
+        self._db.execute(
+            "CREATE TEMP VIEW IF NOT EXISTS busy AS"
+            " SELECT app_id FROM call JOIN input ON input.call_id = call.id WHERE entry IS NULL"
+        )
         self._db.execute(
             "INSERT INTO old SELECT id FROM call WHERE created_at < ? AND NOT EXISTS"
             " (SELECT 1 FROM input WHERE call_id = call.id AND (entry IS NULL OR finished_at >= ?))",

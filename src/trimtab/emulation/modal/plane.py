@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -32,11 +33,14 @@ from trimtab.emulation.modal.scheduler import Scheduler
 from trimtab.emulation.modal.settings import PlaneSettings
 from trimtab.emulation.modal.state import State
 from trimtab.emulation.modal.tasks import DEFAULT_TIMEOUT_S, Task
-from trimtab.errors import TrimtabError
+from trimtab.errors import BudgetError, TrimtabError
 from trimtab.process import Secret
 from trimtab.storage.durable import raise_write_error
+from trimtab.units import format_size
 
 _DAY_S: Final = 24 * 3600.0
+_LEAST_FREE_BYTES: Final = 8 * 1024 * 1024
+_RESERVE_BYTES: Final = 256 * 1024
 _SILENT_S: Final = 60.0  # a client says every 15 s that it lives
 
 STOPPED: Final = frozenset({api_pb2.APP_STATE_STOPPED, api_pb2.APP_STATE_STOPPING})
@@ -57,6 +61,8 @@ class Plane:
         """Open the state of a folder."""
         self.settings = settings
         self.execution = execution
+        self.state_dir = state_dir
+        _make_reserve(state_dir)
         self.files_dir = _folder(state_dir / "files")
         self.blobs_dir = _folder(state_dir / "blobs")
         self.state = State(state_dir / "state.db", on_failure=self._fail)
@@ -65,7 +71,6 @@ class Plane:
         self.failure: TrimtabError | None = None
         self.builds: dict[str, Build] = {}
         self.descriptions = Descriptions(self.state, self.files_dir)
-        self.state_dir = state_dir
         self.pruning = Pruning(self.state, state_dir, sending_s=settings.scaled(SENDING_S))
         self._pruned_at = 0.0
         self.server_url = ""
@@ -107,6 +112,7 @@ class Plane:
     def _fail(self, error: TrimtabError) -> None:
         """End, when the state can be written no more: a result that cannot be kept is taken by the next plane."""
         self.failure = self.failure or error
+        _reserve(self.state_dir).unlink(missing_ok=True)
         self.ending.set()
 
     # What is not needed
@@ -280,6 +286,22 @@ class Plane:
             definition = api_pb2.Function.FromString(function.definition)
             made |= {mount.volume_id for mount in definition.volume_mounts}
         return made
+
+
+def _reserve(state_dir: Path) -> Path:
+    return state_dir / "reserve"
+
+
+def _make_reserve(state_dir: Path) -> None:
+    """Hold some room, so that there is some to say in that the disk is full. Raises BudgetError where it is already."""
+    free = shutil.disk_usage(state_dir).free
+    if free < _LEAST_FREE_BYTES:
+        raise BudgetError(
+            "the embedded Modal has no room",
+            why=f"{format_size(free)} are free at {state_dir}, and {format_size(_LEAST_FREE_BYTES)} are the least",
+            remedy="free space on that disk (`trimtab disk report` shows what takes it), then start it again",
+        )
+    _reserve(state_dir).write_bytes(secrets.token_bytes(_RESERVE_BYTES))
 
 
 def _folder(path: Path) -> Path:

@@ -114,8 +114,8 @@ class _Kept:
         with_calls = {function.app_id for function in functions if function.id in called}
         apps = {app.id: app for app in state.all(App) if not _ended(app, before) or app.id in with_calls}
         current = {one.id for one in functions if one.id in called or _is_current(one, apps, recent)}
-        current |= {one.base_id for one in functions if one.id in current}
-        current |= {one.id for one in functions if one.base_id in current}
+        current |= {one.base_id for one in functions if one.id in current and one.base_id}
+        current |= {one.id for one in functions if one.base_id in current}  # its variants
         definitions = [api_pb2.Function.FromString(one.definition) for one in functions if one.id in current]
         self.started_images = {one.image_id for one in definitions} - {""}
         made = {image.id: api_pb2.Image.FromString(image.definition) for image in images}

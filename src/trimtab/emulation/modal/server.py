@@ -103,12 +103,14 @@ class Service:
 
 async def _receive(stream: Stream[Any, Any], kind: Any) -> Any:
     """Return a call's message; refuse one that is none, or that would fill the memory, before it is read."""
-    head = await stream._stream.recv_data(_HEAD_BYTES)
-    size = int.from_bytes(head[1:], "big")
-    if len(head) < _HEAD_BYTES or head[0] or size > MAX_MESSAGE_BYTES:
-        raise invalid(f"a message of {size} bytes is not taken (compressed, cut short, or over {MAX_MESSAGE_BYTES})")
     try:
+        head = await stream._stream.recv_data(_HEAD_BYTES)
+        size = int.from_bytes(head[1:], "big")
+        if len(head) < _HEAD_BYTES or head[0] or size > MAX_MESSAGE_BYTES:
+            raise invalid(f"a message of {size} bytes is not taken (none, compressed, or over {MAX_MESSAGE_BYTES})")
         return kind.FromString(await stream._stream.recv_data(size))
+    except AssertionError as error:  # so grpclib says that a message was cut short
+        raise invalid(f"the message is not whole: {error}") from error
     except DecodeError as error:
         raise invalid(f"the message is no {kind.DESCRIPTOR.name}: {error}") from error
 

@@ -1,0 +1,261 @@
+"""What goes wrong around the embedded Modal: a kill, a full disk, a damaged file, a hostile message."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from grpclib import GRPCError, Status
+from grpclib.client import Channel
+from modal_proto import api_pb2
+from modal_proto.api_grpc import ModalClientStub
+
+from tests.support.disk import small_disk
+from tests.support.engine import require_engine
+from tests.support.modal_plane import ModalPlane, embedded_modal, wait_until
+from trimtab.emulation.modal import control, namespaces
+from trimtab.emulation.modal.containers import LABEL
+from trimtab.emulation.modal.place import plane_name
+from trimtab.emulation.modal.server import MAX_MESSAGE_BYTES
+from trimtab.errors import ProgramError
+
+pytestmark = pytest.mark.xdist_group("engine")
+
+needs_namespaces = pytest.mark.skipif(namespaces.missing() is not None, reason=str(namespaces.missing()))
+APP = """
+import modal
+app = modal.App("faults")
+volume = modal.Volume.from_name("faults-data", create_if_missing=True)
+
+@app.function(volumes={"/data": volume})
+def waits(seconds):
+    import time
+    print("waiting", flush=True)
+    time.sleep(seconds)
+    return "waited"
+
+@app.function()
+def talks(lines):
+    import time
+    for number in range(lines):
+        print(f"word {number} " * 200, flush=True)
+        time.sleep(0.02)
+    return lines
+"""
+
+
+def deploy(plane: ModalPlane) -> None:
+    (plane.cwd / "faults.py").write_text(APP)
+    plane.cli("deploy", plane.cwd / "faults.py")
+
+
+def spawn(plane: ModalPlane, name: str, argument: float) -> str:
+    call: str = plane.python(f"answer = modal.Function.from_name('faults', '{name}').spawn({argument}).object_id")
+    return call
+
+
+def result(plane: ModalPlane, call: str) -> object:
+    return plane.python(f"answer = modal.FunctionCall.from_id('{call}').get(timeout=90)")
+
+
+def kill(plane: ModalPlane) -> None:
+    os.kill(plane.running.pid, signal.SIGKILL)
+    wait_until(lambda: control.status(plane.running.state_dir) is None)
+
+
+def of_this_plane(plane: ModalPlane) -> list[object]:
+    engine = require_engine()
+    return list(engine.containers.list(filters={"label": f"{LABEL}={plane_name(plane.running.state_dir)}"}))
+
+
+def test_what_a_killed_plane_left_running_is_ended_by_down_and_its_inputs_run_again(tmp_path: Path) -> None:
+    require_engine()
+    with embedded_modal(tmp_path, runner="docker") as plane:
+        deploy(plane)
+        call = spawn(plane, "waits", 3)
+        plane.wait_for_log("faults", "waiting")
+        kill(plane)
+        assert control.left_running(plane.running.state_dir) == 1
+        assert len(of_this_plane(plane)) == 1
+        assert control.stop(plane.running.state_dir) is False  # what `down` does: there is no plane to stop
+        assert of_this_plane(plane) == []
+        assert control.left_running(plane.running.state_dir) == 0
+        plane.restart()
+        assert result(plane, call) == "waited"
+
+
+@needs_namespaces
+def test_a_killed_plane_s_processes_end_with_it_and_leave_no_mount(tmp_path: Path) -> None:
+    with embedded_modal(tmp_path, runner="namespace") as plane:
+        deploy(plane)
+        spawn(plane, "waits", 60)
+        plane.wait_for_log("faults", "waiting")
+        children = psutil.Process(plane.running.pid).children(recursive=True)
+        assert children
+        kill(plane)
+        psutil.wait_procs(children, timeout=10)
+        assert [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+        control.stop(plane.running.state_dir)
+        assert str(tmp_path) not in Path("/proc/mounts").read_text()
+        assert control.left_running(plane.running.state_dir) == 0
+
+
+@needs_namespaces
+def test_a_full_disk_ends_the_plane_with_what_to_do_and_the_next_goes_on(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "64m") as disk, embedded_modal(disk, runner="namespace") as plane:
+        deploy(plane)
+        call = spawn(plane, "talks", 150)
+        plane.wait_for_log("faults", "word 2 ")
+        filler = disk / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"\0" * 4096)
+        wait_until(lambda: control.status(plane.running.state_dir) is None)
+        words = control.last_words(plane.running.state_dir)
+        assert words.startswith("the embedded Modal ended: its disk is full")
+        assert "next: free space" in words
+        with pytest.raises(ProgramError) as failed:
+            control.ensure_running(plane.running.state_dir, plane.settings)
+        assert failed.value.exit_code == 6
+        assert "the embedded Modal has no room" in failed.value.why
+        filler.unlink()
+        plane.restart()
+        assert result(plane, call) == 150
+
+
+@pytest.mark.parametrize("name", ["state.db", "token.json"])
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, name: str) -> None:
+    with embedded_modal(tmp_path, runner="namespace") as plane:
+        control.stop(plane.running.state_dir)
+        for leftover in plane.running.state_dir.glob("state.db-*"):
+            leftover.unlink()
+        (plane.running.state_dir / name).write_bytes(b"\0" * 8192)
+        with pytest.raises(ProgramError) as failed:
+            control.ensure_running(plane.running.state_dir, plane.settings)
+        assert f"{name}" in failed.value.why
+        assert "next: " in failed.value.why
+        assert "Traceback" not in failed.value.why
+
+
+def test_a_record_that_is_damaged_while_the_plane_runs_is_named_with_who_to_end(tmp_path: Path) -> None:
+    with embedded_modal(tmp_path, runner="namespace") as plane:
+        record = plane.running.state_dir / "plane.json"
+        right = record.read_bytes()
+        record.write_text("{")
+        with pytest.raises(ProgramError) as failed:
+            control.status(plane.running.state_dir)
+        record.write_bytes(right)
+        assert "plane.json" in failed.value.what
+        assert "plane.lock" in failed.value.remedy
+
+
+def test_four_starts_at_once_start_one(tmp_path: Path) -> None:
+    with embedded_modal(tmp_path, runner="namespace") as plane:
+        control.stop(plane.running.state_dir)
+        with ThreadPoolExecutor(4) as threads:
+            starts = [threads.submit(control.ensure_running, plane.running.state_dir, plane.settings) for _ in range(4)]
+        assert len({start.result().pid for start in starts}) == 1
+
+
+def test_a_state_of_an_older_trimtab_is_read(tmp_path: Path) -> None:
+    with embedded_modal(tmp_path, runner="namespace") as plane:
+        control.stop(plane.running.state_dir)
+        with sqlite3.connect(plane.running.state_dir / "state.db") as state:
+            state.execute("ALTER TABLE input DROP COLUMN finished_at")
+        state.close()
+        plane.restart()
+        assert plane.record()["apps"] == []
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModalPlane]:
+    with embedded_modal(tmp_path_factory.mktemp("hostile"), runner="namespace") as running:
+        yield running
+
+
+def say(plane: ModalPlane, head: bytes, body: bytes) -> Status | None:
+    """Send bytes of our own as the message of a call, with the right token; return how it was refused."""
+    metadata = {
+        "x-modal-token-id": plane.running.token_id,
+        "x-modal-token-secret": plane.running.token_secret.reveal(),
+    }
+
+    async def run() -> Status | None:
+        channel = Channel("127.0.0.1", plane.running.port)
+        try:
+            async with asyncio.timeout(20), ModalClientStub(channel).AppList.open(metadata=metadata) as stream:
+                await stream.send_request()
+                await stream._stream.send_data(head + body, end_stream=True)
+                await stream.recv_message()
+        except GRPCError as error:
+            return error.status
+        finally:
+            channel.close()
+        return None
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"\0" + (MAX_MESSAGE_BYTES + 1).to_bytes(4, "big"), b"x"),
+        (b"\0\xff\xff\xff\xff", b""),
+        (b"\1\0\0\0\4", b"abcd"),
+        (b"\0\0\0\0\4", b"\xff\xff\xff\xff"),
+        (b"\0\0", b""),
+        (b"", b""),
+    ],
+    ids=["too big", "of 4 GiB", "compressed", "no message", "cut short", "empty"],
+)
+def test_a_message_that_is_none_is_refused(plane: ModalPlane, head: bytes, body: bytes) -> None:
+    assert say(plane, head, body) is Status.INVALID_ARGUMENT
+    assert plane.record()["apps"] == []
+    assert plane.log() == ""
+
+
+def test_a_file_may_not_be_sent_to_a_path_or_from_a_name_that_leads_out(plane: ModalPlane) -> None:
+    metadata = {
+        "x-modal-token-id": plane.running.token_id,
+        "x-modal-token-secret": plane.running.token_secret.reveal(),
+    }
+
+    async def run() -> list[Status]:
+        channel = Channel("127.0.0.1", plane.running.port)
+        found = []
+        for name, digest in (("/root/../../etc/passwd", "aa"), ("/root/a.py", "../token.json")):
+            file = api_pb2.MountFile(filename=name, sha256_hex=digest)
+            try:
+                await ModalClientStub(channel).MountGetOrCreate(
+                    api_pb2.MountGetOrCreateRequest(files=[file]), metadata=metadata
+                )
+            except GRPCError as error:
+                found.append(error.status)
+        channel.close()
+        return found
+
+    assert asyncio.run(run()) == [Status.INVALID_ARGUMENT] * 2
+
+
+def test_a_client_whose_plane_is_gone_is_told_so(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "faults.py").write_text(f"{APP}\n@app.local_entrypoint()\ndef main():\n    waits.remote(60)\n")
+    env = {**os.environ, "TRIMTAB_ROOT": str(root), "TRIMTAB_STATE": str(tmp_path)}
+    argv = (sys.executable, "-m", "trimtab", "modal", "run", tmp_path / "faults.py")
+    with embedded_modal(tmp_path, runner="auto") as plane:
+        with subprocess.Popen(argv, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            wait_until(lambda: any(app["containers"] for app in plane.record()["apps"]))
+            kill(plane)
+            output, _ = process.communicate(timeout=90)
+        assert process.returncode == 4
+        assert "the embedded Modal ended meanwhile" in output
+        assert "what was called and has no result yet runs again" in output
