@@ -43,6 +43,7 @@ def main(  # noqa: PLR0913, PLR0917 - Modal makes flags of these
     wait: str = "yes",
     results: str = "",
     cap_seconds: float = 0.0,
+    max_usd: float = 0.0,
 ) -> None:
     """Launch one function: to its end, or with `--wait no` until it is under way."""
     if DESK is None:
@@ -58,16 +59,18 @@ def main(  # noqa: PLR0913, PLR0917 - Modal makes flags of these
         wait=wait,
         results=results,
         cap_seconds=cap_seconds,
+        max_usd=max_usd,
     )
     with said_plainly():
-        call, told = DESK.start(words)
-    sys.stdout.write(f"{json.dumps({'app_id': app.app_id, **told})}\n")
+        call, told = DESK.start(words, str(app.app_id))
+    sys.stdout.write(f"{json.dumps(told)}\n")
     sys.stdout.flush()
     if wait == "no":
         return
     document = call.get()
     if results:
-        DESK.fetch(document.get("paths", []), Path(results))
+        with said_plainly():
+            DESK.fetch(document, Path(results))
     sys.stdout.write(f"{json.dumps(document)}\n")
 
 

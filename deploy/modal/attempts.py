@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,17 +79,34 @@ def train(
     from trimtab.storage.runs import read_run, used_s
 
     received: list[int] = []
+    is_learning = False
+
+    def heed(number: int, _: object) -> None:
+        received.append(number)
+        if not is_learning:  # its data is read still: there is nothing to save, and nobody asks
+            raise KeyboardInterrupt if number == signal.SIGINT else _stopped("nothing was begun")
+
+    def stop() -> bool:
+        nonlocal is_learning
+        is_learning = True
+        return bool(received)
+
     for number in (signal.SIGINT, signal.SIGUSR1):  # of either, 30 s are left
-        signal.signal(number, lambda number, _: received.append(number))
+        signal.signal(number, heed)
     volume, results = modal.Volume.from_name(place.volume), Path(place.results)
     call = modal.current_function_call_id()
     limits = [Limit(name="time", left_s=lambda: timeout_s - (time.monotonic() - began))]
-    if cap_s is not None:
+
+    @cache  # read when it is first asked for: by then a run whose Volume was lost has come back from its copy
+    def used_before_s() -> float:
         record = read_run(results, run_id) if run_id else None
+        before = tuple(one for one in record.attempts if one.began != _BEGAN) if record else ()
         # Killed in this call, an attempt was billed until this one began; in an earlier one, until it was last seen.
-        is_again = record is not None and bool(record.attempts) and record.attempts[-1].call == call
-        left_s = cap_s - used_s(record, until=_BEGAN if is_again else None)
-        limits.append(Limit(name="budget", left_s=lambda: left_s - (time.monotonic() - began)))
+        until = _BEGAN if before and before[-1].call == call else None
+        return used_s(record and record.model_copy(update={"attempts": before}), until=until)
+
+    if cap_s is not None:
+        limits.append(Limit(name="budget", left_s=lambda: cap_s - used_before_s() - (time.monotonic() - began)))
     with place.config_file() as config:
         result = run_job(
             place.job,
@@ -99,7 +117,7 @@ def train(
             must_resume=must_resume,
             git_commit=commit,
             hooks=Hooks(
-                stop=lambda: bool(received),
+                stop=stop,
                 say=_say,
                 commit=volume.commit,
                 limits=tuple(limits),
@@ -119,7 +137,7 @@ def answer(result: Result, received: Collection[int]) -> dict[str, Any]:
     """
     if result.outcome == "interrupted" and result.stopped_by != "budget":
         if signal.SIGUSR1 in received:
-            raise modal.exception.InputCancellation("stopped by a person; all is saved")
+            raise _stopped("all is saved")
         if received:
             raise KeyboardInterrupt
         raise OutOfTimeError(f"saved at step {result.record.attempts[-1].last_step}")
@@ -127,7 +145,6 @@ def answer(result: Result, received: Collection[int]) -> dict[str, Any]:
         "outcome": "capped" if result.outcome == "interrupted" else result.outcome,
         "resumed_from_step": result.resumed_from_step,
         "record": result.record.model_dump(mode="json"),
-        "paths": [f"{result.record.run_directory}/", f"runs/{result.record.run_id}.json"],
     }
 
 
@@ -139,7 +156,7 @@ def evaluate(place: Place, *, run_id: str | None) -> dict[str, Any]:
             data=Path(place.data), cache=place.cache, results=Path(place.results), config=config, run_id=run_id
         )
     modal.Volume.from_name(place.volume).commit()
-    return {**scores, "paths": [f"{scores['files']}/"]}
+    return scores
 
 
 def populate(part: Sequence[str] | None, place: Place, *, parts: int, fan_out: Any) -> dict[str, Any]:
@@ -174,6 +191,10 @@ def check(place: Place) -> dict[str, Any]:
     program = importlib.import_module(f"training.{place.job}.mamba_cuda")
     compared: dict[str, Any] = program.check()
     return compared
+
+
+def _stopped(how: str) -> BaseException:
+    return modal.exception.InputCancellation(f"stopped by a person; {how}")
 
 
 def _say(line: str) -> None:

@@ -18,19 +18,21 @@ from typing import Any, Final, Self
 
 import modal
 import yaml
-from modal.types import FileEntryType
 
 from deploy.modal import attempts
+from deploy.modal.bill import Bill
 from deploy.modal.fit import require_fit, require_places
 from deploy.modal.functions import Function, load_functions
 from deploy.modal.images import image_of
 from deploy.modal.launch import Launch, read_launch, words_of
 from deploy.modal.resources import Profile, profile_of
+from deploy.modal.results import OnVolume, explained
 from trimtab.catalogue import Catalogue, load_catalogue
 from trimtab.errors import ToolMissingError, TrimtabError, UsageError
 from trimtab.process import Command, ProcessRunner
 from trimtab.project import current_commit
-from trimtab.storage.durable import make_directory, write_whole
+from trimtab.storage.run_files import fetch_run
+from trimtab.storage.runs import RunRecord
 
 _MODULE: Final = "deploy.modal.app"
 _STORE_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -89,6 +91,7 @@ class Launched:
     function: Function
     machine: str
     profile: Profile
+    path: Path
     config: str
     """The configuration's text."""
 
@@ -103,6 +106,7 @@ class Desk:
     bucket: Bucket
     functions: Mapping[str, Function]
     launched: Launched | None = None
+    bill: Bill | None = None
     declared: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -125,13 +129,15 @@ class Desk:
                 profile_of(function.profile)
         _require_token()
         embedded = os.environ.get("MODAL_SERVER_URL", "").startswith("http://127.0.0.1:")
+        bucket = _bucket(root, path, catalogue, embedded=embedded)
         return cls(
             root=root,
             catalogue=catalogue,
             embedded=embedded,
-            bucket=_bucket(root, path, catalogue, embedded=embedded),
+            bucket=bucket,
             functions=functions,
             launched=launched,
+            bill=None if launched is None else Bill.of(root, path, launched, embedded=embedded),
         )
 
     def declare(self, app: modal.App) -> None:
@@ -153,7 +159,7 @@ class Desk:
             mounts[function.backup] = self.bucket.mount(function.job, job.results, read_only=False)
         decorate = app.function(
             name=function.name,
-            image=image_of(self._packages(function, profile), self.root),
+            image=image_of(self._packages(function, profile), self.root, function.job),
             volumes=mounts,
             retries=modal.Retries(initial_delay=0.0, max_retries=profile.retries),
             single_use_containers=True,  # what an attempt leaves in memory must not reach the next
@@ -175,9 +181,9 @@ class Desk:
         """Return the Volume of all results; it is made when it is not there."""
         return modal.Volume.from_name(self.catalogue.modal.results_volume, create_if_missing=True)
 
-    def start(self, words: Launch) -> tuple[modal.FunctionCall[Any], dict[str, Any]]:
+    def start(self, words: Launch, app_id: str) -> tuple[modal.FunctionCall[Any], dict[str, Any]]:
         """Call what is launched; return the call, and what a person or a program must know of it."""
-        launched = self.launched
+        launched, ready = self.launched, self.bill and self.bill.ready
         if launched is None or words != launched.words:
             raise AssertionError(f"Modal's client read {words}, and we {launched and launched.words}")
         function, remote = launched.function, self.declared[launched.function.name]
@@ -189,7 +195,7 @@ class Desk:
             results=function.results,
             backup=function.backup,
         )
-        run_id = words.run_id or None
+        run_id = ready.run_id if ready else words.run_id or None
         match function.runs:
             case "train":
                 call = remote.spawn(
@@ -198,7 +204,7 @@ class Desk:
                     must_resume=words.resume,
                     commit=current_commit(self.root) or None,
                     timeout_s=launched.profile.timeout_s,
-                    cap_s=words.cap_seconds or None,
+                    cap_s=(ready and ready.cap_s) or words.cap_seconds or None,
                 )
             case "evaluate":
                 call = remote.spawn(place, run_id=run_id)
@@ -208,7 +214,8 @@ class Desk:
                 call = remote.spawn(None, place, parts=most - 1, fan_out=remote)
             case "check":
                 call = remote.spawn(place)
-        return call, {
+        told = {
+            "app_id": app_id,
             "call_id": call.object_id,
             "function": function.name,
             "job": function.job,
@@ -216,16 +223,18 @@ class Desk:
             "profile": launched.machine,
             "machine": asdict(launched.profile),
         }
+        if self.bill:
+            self.bill.note(told)
+        return call, told
 
-    def fetch(self, paths: list[str], folder: Path) -> None:
-        """Bring files, and folders (which end in a slash), from the Volume to a folder here, in this order."""
-        volume = self.volume()
-        for path in paths:
-            inside = volume.listdir(path, recursive=True) if path.endswith("/") else ()
-            files = [entry.path for entry in inside if entry.type == FileEntryType.FILE]
-            for file in files if path.endswith("/") else (path,):
-                make_directory((folder / file).parent)
-                write_whole(folder / file, b"".join(volume.read_file(file)))
+    def fetch(self, document: Mapping[str, Any], results: Path) -> None:
+        """Bring what a call answered with from the Volume: a run, verified, or the files of an evaluation."""
+        source = OnVolume(self.volume())
+        with explained("fetch"):
+            if "record" in document:
+                fetch_run(source, RunRecord.model_validate(document["record"]), results, say=_say)
+            else:
+                source.get(source.files(document["files"]), results, _say)
 
 
 def _launched(
@@ -235,14 +244,18 @@ def _launched(
     machine = words.profile or function.profile
     profile = profile_of(machine)
     config = ""
+    given = words.config or words.config_path
+    file = (Path(given) if given else root / (function.config or _job_of(catalogue, function).config)).absolute()
     if function.runs != "check":
-        given = words.config or words.config_path
-        file = Path(given) if given else root / (function.config or _job_of(catalogue, function).config)
         config = _config_text(function, file)
-        require_fit(function, machine, profile, yaml.safe_load(config), str(given or file.relative_to(root)))
+        require_fit(function, machine, profile, yaml.safe_load(config), given or str(file.relative_to(root)))
     else:
         require_fit(function, machine, profile, {}, "no configuration")
-    return Launched(words=words, function=function, machine=machine, profile=profile, config=config)
+    return Launched(words=words, function=function, machine=machine, profile=profile, path=file, config=config)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def _config_text(function: Function, file: Path) -> str:

@@ -1,7 +1,8 @@
 """What the containers hold: packages by hash, and this project's code on top of them. Describes; builds nothing.
 
 Three sets of packages: the processor's torch, CUDA's, and CUDA's with the kernels that only a compiler for GPUs can
-build. The code is mounted when a container starts, so a change of it builds nothing anew.
+build. On top of them what a single job needs, where its folder of `jobs/` has a lock. The code is mounted when a
+container starts, so a change of it builds nothing anew.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ _PIP: Final = "python -m pip install --no-cache-dir --no-deps --require-hashes -
 _KERNELS: Final = f"MAMBA_FORCE_BUILD=TRUE MAX_JOBS=4 {_PIP} /requirements/kernels.lock --no-build-isolation"
 
 
-def image_of(packages: Packages, root: Path) -> modal.Image:
-    """Return the image that holds a set of packages, with the code mounted last."""
+def image_of(packages: Packages, root: Path, job: str) -> modal.Image:
+    """Return the image that holds a set of packages and a job's own, with the code mounted last."""
     layers = {"cpu": _cpu, "cuda": _cuda, "mamba": _mamba}
-    return layers[packages](root).add_local_python_source("trimtab", "training")
+    image = layers[packages](root)
+    own = root / "deploy/modal/jobs" / job / f"requirements-{'cpu' if packages == 'cpu' else 'cuda'}.lock"
+    if own.is_file():
+        image = _with_locks(image, {"own": own}).run_commands(f"{_PIP} /requirements/own.lock")
+    return image.add_local_python_source("trimtab", "training")
 
 
 def _cpu(root: Path) -> modal.Image:

@@ -32,6 +32,7 @@ class Launch:
     wait: str = "yes"
     results: str = ""
     cap_seconds: float = 0.0
+    max_usd: float = 0.0
 
     def function(self, functions: Mapping[str, Function], *, named: str = "") -> Function:
         """Return the function that is asked for: by its action, by its job, or by `named`, which is app.py::NAME.
@@ -68,10 +69,17 @@ class Launch:
             )
         if self.cap_seconds < 0:
             raise UsageError("--cap-seconds is negative", why=f"it is {self.cap_seconds:g}", remedy="give seconds")
+        if self.max_usd < 0:
+            raise UsageError("--max-usd is negative", why=f"it is {self.max_usd:g}", remedy="give dollars")
+        if self.cap_seconds and self.max_usd:
+            raise UsageError(
+                "--cap-seconds and --max-usd say two things", why="each caps the run", remedy="leave one out"
+            )
         trains = function.runs == "train"
         for word, is_given, is_taken in (
             ("--resume", self.resume, trains),
             ("--cap-seconds", bool(self.cap_seconds), trains),
+            ("--max-usd", bool(self.max_usd), trains),
             ("--run-id", bool(self.run_id), trains or function.runs == "evaluate"),
             ("--results", bool(self.results), trains or function.runs == "evaluate"),
             ("--config", bool(self.config or self.config_path), function.runs != "check"),

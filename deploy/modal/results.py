@@ -16,8 +16,10 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -32,6 +34,45 @@ from trimtab.storage.launches import FOLDER as LAUNCHES
 RUNS: Final = "runs"
 _AT_ONCE: Final = 8
 _SMALL_BYTES: Final = 8 * 1024**2
+
+
+@contextmanager
+def explained(verb: str) -> Iterator[None]:
+    """Raise ProgramError for what Modal's client raises: it says nothing of what to do."""
+    try:
+        yield
+    except modal.exception.Error as error:
+        raise ProgramError(
+            f"Modal did not {verb}",
+            why=f"{type(error).__name__}: {error}",
+            remedy="check for which Modal the client is set up: MODAL_SERVER_URL, `modal token info`",
+        ) from error
+
+
+def volume_or_none(name: str) -> modal.Volume | None:
+    """Return a Volume, or None where nobody has launched anything yet."""
+    volume = modal.Volume.from_name(name)
+    try:
+        volume.hydrate()
+    except modal.exception.NotFoundError:
+        return None
+    return volume
+
+
+@dataclass(frozen=True, slots=True)
+class OnVolume:
+    """The files of runs on a Volume, to be fetched (trimtab.storage.run_files.Source)."""
+
+    volume: modal.Volume
+
+    def files(self, folder: str) -> Mapping[str, int]:
+        """Return the sizes in bytes of the files below a folder."""
+        return files(self.volume, folder)
+
+    def get(self, paths: Iterable[str], into: Path, say: Callable[[str], None]) -> tuple[str, ...]:
+        """Fetch files, each whole; return those that are not there any more."""
+        say(f"fetching into {into}")
+        return tuple(get(self.volume, paths, into))
 
 
 def listed(volume: modal.Volume, run_id: str | None) -> dict[str, Any]:
@@ -160,40 +201,30 @@ def _answer(options: argparse.Namespace) -> dict[str, Any]:
     if options.verb == "stop":
         modal.FunctionCall.from_id(options.call).cancel()
         return {"call_id": options.call, "stopped": True}
-    makes = options.verb == "put"
-    volume = modal.Volume.from_name(options.volume, create_if_missing=makes)
-    try:
-        volume.hydrate()
-    except modal.exception.NotFoundError:  # nobody has launched anything yet
+    if options.verb == "put":
+        put(modal.Volume.from_name(options.volume, create_if_missing=True), options.path, sys.stdin.buffer.read())
+        return {"path": options.path}
+    volume = volume_or_none(options.volume)
+    if volume is None:
         return {"records": {}, "launches": {}, "calls": {}, "files": {}, "missing": []}
     match options.verb:
         case "list":
             return listed(volume, options.run)
         case "files":
             return {"files": files(volume, options.folder)}
-        case "get":
-            return {"missing": get(volume, json.load(sys.stdin), options.into)}
         case _:
-            put(volume, options.path, sys.stdin.buffer.read())
-            return {"path": options.path}
+            return {"missing": get(volume, json.load(sys.stdin), options.into)}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        answer = _answer(options)
+        with explained(options.verb):
+            answer = _answer(options)
     except TrimtabError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    except modal.exception.Error as error:
-        failure = ProgramError(
-            f"Modal did not {options.verb}",
-            why=f"{type(error).__name__}: {error}",
-            remedy="check for which Modal the client is set up: MODAL_SERVER_URL, `modal token info`",
-        )
-        sys.stderr.write(f"{failure}\n")
-        return failure.exit_code
     sys.stdout.write(f"{json.dumps(answer)}\n")
     return 0
 

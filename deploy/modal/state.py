@@ -38,7 +38,7 @@ def state_of(call_id: str) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m deploy.modal.state", description="How a run on Modal stands.")
-    parser.add_argument("call", metavar="CALL_ID", help="fc-..., as scripts/modal-train prints it")
+    parser.add_argument("call", metavar="CALL_ID", help="fc-..., as a launch prints it")
     parser.add_argument("--json", action="store_true", required=True, help="as one JSON document")
     options = parser.parse_args(arguments)
     try:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,11 +20,14 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from deploy.modal.functions import load_functions
 from tests.support.modal_plane import ModalPlane, embedded_modal, wait_until
+from tests.support.tiny_encoder import described, tiny_onnx
 from tests.support.training import SMALL_DIT, small_config, small_folder
 from trimtab.catalogue import load_catalogue
 from trimtab.emulation import aws
 from trimtab.emulation.modal import bucket_mount
+from trimtab.steps.modal_client import NOTED
 from trimtab.storage.checkpoints import published
 from trimtab.storage.datasets import push
 from trimtab.storage.objects import Place
@@ -55,6 +60,13 @@ class Project:
         """Launch, and return the documents that were printed: what was called, and its result."""
         said = self.plane.cli("run", *words, code=code)
         return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+
+    def trimtab(self, *words: str) -> dict[str, Any]:
+        """Ask the toolkit, with the client on this plane; return what it answers."""
+        argv = (sys.executable, "-m", "trimtab", *words, "--json")
+        done = subprocess.run(argv, env=self.plane.environment(), cwd=ROOT, check=True, capture_output=True, text=True)
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
 
     def refused(self, *words: str | Path, code: int, env: dict[str, str] | None = None) -> str:
         """Launch something wrong: return what is said, once it is known that the plane heard nothing of it."""
@@ -130,7 +142,7 @@ def test_both_forms_of_the_seeds_train_the_same_run_and_it_is_evaluated(
     assert second["record"]["final"] == first["record"]["final"]
     _, scores = project.run(APP, "--action", "evaluate", "--config", corpus, "--run-id", "tides", "--results", tmp_path)
     assert scores["run_id"] == "tides"
-    assert any(path.suffix == ".csv_bi" for path in (tmp_path / scores["files"]).rglob("*"))
+    assert (tmp_path / scores["files"] / "events.tsv").is_file()
 
 
 def test_a_smoke_run_has_a_machine_of_its_own(project: Project, corpus: Path) -> None:
@@ -148,20 +160,33 @@ def test_the_transformer_draws_what_the_classifier_learns(project: Project, pict
 def test_copies_are_found_among_pictures(project: Project) -> None:
     tree = small_folder(project.folder / "copies")
     (tree / "test" / "0" / "copy.png").write_bytes(next((tree / "train" / "0").glob("*.png")).read_bytes())
+    how = described(tree / "encoders", "onnx", tiny_onnx()[0], pool="none")
     project.data("dedup", tree)
     _, result = project.run(APP, "--action", "dedup", "--run-id", "copies")
     assert result["outcome"] == "finished"
     assert result["record"]["final"]
+    content = yaml.safe_load((ROOT / "configs" / "local" / "dedup.yaml").read_text())
+    content["embedding"]["manifest"] = how.manifest
+    path = project.folder / "dedup-onnx.yaml"
+    path.write_text(yaml.safe_dump(content))
+    called, result = project.run(APP, "--action", "dedup", "--config", path, "--profile", "dedup-cpu")
+    assert (called["machine"]["gpu"], result["outcome"]) == ("", "finished")
+    assert result["record"]["final"]["encoder"] == "small"
 
 
 def test_a_run_at_its_cap_is_saved_and_goes_on_with_a_higher_one_to_the_bucket_and_to_the_desk(
     project: Project, pictures: Path, tmp_path: Path
 ) -> None:
     words = (APP, "--job", "classifier", "--config", pictures, "--run-id", "gulls")
-    called, first = project.run(*words, "--cap-seconds", "60")  # of which saving in time takes all
+    usd_per_s = 0.59 / 3600 + 4 * 0.0000131 + 16 * 0.00000222  # a T4 with 4 cores and 16 GiB
+    assert "nothing was started" in project.refused(*words, "--max-usd", f"{59 * usd_per_s:.6f}", code=6)
+    called, first = project.run(*words, "--max-usd", f"{61 * usd_per_s:.6f}")  # of which saving in time takes all
     assert (called["profile"], first["outcome"]) == ("classifier", "capped")
-    called, second = project.run(*words, "--cap-seconds", "3600", "--resume", "--profile", "cpu", "--results", tmp_path)
+    called, second = project.run(*words, "--max-usd", "1", "--resume", "--profile", "cpu", "--results", tmp_path)
     assert (called["profile"], second["outcome"]) == ("cpu", "finished")
+    shown = project.trimtab("runs", "show", "gulls", "--on", "modal")
+    assert [launch["max_usd"] for launch in shown["launches"]] == [1.0, pytest.approx(61 * usd_per_s, rel=1e-3)]
+    assert all(launch["usd"] > 0 for launch in shown["cost"]["launches"])
     assert [attempt["outcome"] for attempt in second["record"]["attempts"]] == ["interrupted", "finished"]
     assert (tmp_path / second["record"]["run_directory"] / "model.pt").is_file()
     assert (tmp_path / "runs" / "gulls.json").is_file()
@@ -188,6 +213,36 @@ def test_a_run_whose_volume_was_deleted_comes_back_from_its_copy_in_the_bucket(
     assert all((tmp_path / item["path"]).is_file() for item in first["record"]["artifacts"])
 
 
+def test_an_attempt_whose_time_is_nearly_up_saves_and_the_next_one_goes_on(
+    project: Project, pictures: Path, tmp_path: Path
+) -> None:
+    assert pictures.is_file()  # so there is data to learn from
+    root = tmp_path / "project"
+    root.mkdir()
+    for path in ROOT.iterdir():
+        if path.name not in {"deploy", ".git", ".trimtab"}:
+            (root / path.name).symlink_to(path)
+    shutil.copytree(ROOT / "deploy", root / "deploy")
+    profile = root / "deploy" / "modal" / "profiles" / "cpu.toml"
+    profile.write_text(re.sub(r"timeout_s = \d+", "timeout_s = 68", profile.read_text()))  # 60 of them to save in
+    forever = config_of(tmp_path / "forever.yaml", epochs=100_000)
+    words = ("--job", "classifier", "--config", forever, "--run-id", "curlews", "--profile", "cpu", "--wait", "no")
+    app = root / "deploy" / "modal" / "app.py"
+    # As launched by the toolkit: a price counts with two minutes for a start, and would refuse so short an attempt.
+    said = project.plane.cli("run", "--detach", app, *words, env={NOTED: "1"})
+    called = next(json.loads(line) for line in said.splitlines() if line.startswith("{"))
+    record = project.volume() / "runs" / "curlews.json"
+
+    def attempts() -> Any:
+        found = json.loads(record.read_text())["attempts"] if record.is_file() else []
+        return found if len(found) > 1 else None
+
+    first, second = wait_until(attempts, within_s=90)[:2]
+    project.plane.python(f"modal.FunctionCall.from_id({called['call_id']!r}).cancel()\nanswer = None")
+    assert (first["outcome"], first["message"]) == ("interrupted", "stopped by its time limit")
+    assert second["first_step"] == first["last_step"] > 0
+
+
 def test_what_a_person_stops_is_saved_and_not_tried_again(project: Project, tmp_path: Path) -> None:
     forever = config_of(tmp_path / "forever.yaml", epochs=100_000)
     words = ("--job", "classifier", "--config", forever, "--run-id", "stopped", "--wait", "no")
@@ -202,6 +257,16 @@ def test_what_a_person_stops_is_saved_and_not_tried_again(project: Project, tmp_
 
     assert len(wait_until(attempts)) == 1
     assert list(record.parent.parent.glob("checkpoints/*/*/stopped*/step-*"))
+
+
+def test_every_function_is_run_here() -> None:
+    told = Path(__file__).read_text()
+    unknown = {
+        name
+        for name, function in load_functions().items()
+        if not any(word in told for word in (f'"{function.action}"', f'::{name}"', f'"--job", "{name}"'))
+    }
+    assert unknown == set()
 
 
 REFUSALS: Final = {
@@ -227,12 +292,12 @@ def test_a_wrong_configuration_never_reaches_modal(project: Project, tmp_path: P
 
 def test_a_machine_that_starves_never_reaches_modal(project: Project, tmp_path: Path) -> None:
     content = yaml.safe_load((ROOT / "configs" / "local" / "dedup.yaml").read_text())
-    content["pictures"]["workers"] = 8
+    content["pictures"]["workers"] = 16
     path = tmp_path / "many.yaml"
     path.write_text(yaml.safe_dump(content))
     said = project.refused(APP, "--action", "dedup", "--config", path, "--profile", "debug", code=6)
-    assert "pictures.workers is 8, which need 32 cores (4 each), and it has 8" in said
-    assert "--profile h100 or train" in said
+    assert "pictures.workers is 16, which need 16 cores (1 each), and it has 8" in said
+    assert "--profile evaluate or h100 or train" in said
 
 
 def test_without_a_token_or_a_role_modal_is_not_asked(project: Project, tmp_path: Path) -> None:

@@ -55,6 +55,13 @@ class Wire:
         app = max(self.plane.record()["apps"], key=lambda app: app["version"])
         return {function["name"]: function for function in app["functions"]}
 
+    def trimtab(self, *words: str) -> dict[str, Any]:
+        """Ask the toolkit, with the client on this plane; return what it answers."""
+        argv = (sys.executable, "-m", "trimtab", *words)
+        done = subprocess.run(argv, env=self.plane.environment(), cwd=ROOT, check=True, capture_output=True, text=True)
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
     def differences(self, functions: dict[str, Any], *, on_gpu: bool) -> list[str]:
         """Return what differs from what must be sent."""
         wrong = [f"{name} is not sent" for name in SENT.keys() - functions.keys()]
@@ -177,6 +184,29 @@ def test_a_launch_sends_its_function_alone_on_the_machine_that_is_named(wire: Wi
     resources = {**expected["resources"], "cpu_milli": 64_000, "memory_mib": 262_144, "gpu": "H100"}
     retries = {**expected["retries"], "max": 10}
     assert told(sent) == {**expected, "resources": resources, "timeout_s": DAY_S, "retries": retries}
+
+
+def test_a_launch_by_modal_run_alone_is_priced_before_it_is_sent_and_noted_after(wire: Wire) -> None:
+    app, words = ROOT / "deploy/modal/app.py", ("--action", "train", "--config", ROOT / "configs/modal/train.yaml")
+    apps = len(wire.plane.record()["apps"])
+    dear = wire.plane.cli("run", "--detach", app, *words, "--max-usd", "0.05", code=6)
+    assert "the run may cost no more; nothing was started" in dear
+    assert len(wire.plane.record()["apps"]) == apps
+
+    said = wire.plane.cli("run", "--detach", app, *words, "--max-usd", "40", "--wait", "no")
+    (called,) = (json.loads(line) for line in said.splitlines() if line.startswith("{"))
+    wire.plane.python(f"modal.FunctionCall.from_id({called['call_id']!r}).cancel()\nanswer = None")  # it has no data
+    # 11 attempts of 24 h of an A100-80GB with 32 cores and 128 GiB, at 5.032 $/h
+    told = "its machine costs 5.032 $/h, and all of the 11 attempts of 24 h 00 min that it is allowed 1,328 $"
+    assert said.index(told) < said.index("before it costs 40.00 $") < said.index('{"app_id"')
+    listed = wire.trimtab("runs", "list", "--on", "modal", "--json")["runs"]
+    (run,) = [run for run in listed if run["run_id"] == called["run_id"]]
+    (launch,) = run["launches"]
+    assert (launch["call_id"], launch["app_id"]) == (called["call_id"], called["app_id"])
+    assert (launch["job"], launch["profile"], launch["machine"]["gpu"]) == ("eeg", "train", "A100-80GB")
+    assert (launch["max_usd"], launch["cap_s"]) == (40.0, pytest.approx(40 / 5.032 * 3600, rel=1e-3))
+    assert run["cost"]["launches"][0]["max_usd"] == 40.0
+    assert f"trimtab runs follow {run['run_id']}" in said
 
 
 MUTANTS: Final = {

@@ -61,7 +61,7 @@ class ModalClient:
 
     def listed(self, run_id: str | None = None) -> Mapping[str, Any]:
         """Return the records and launches that lie on the Volume, and how calls that may run stand."""
-        return self._results("list", *(("--run", run_id) if run_id else ()))
+        return self._results("list", *((f"--run={run_id}",) if run_id else ()))
 
     def files(self, folder: str) -> Mapping[str, int]:
         """Return the sizes of the files below a folder of the Volume."""

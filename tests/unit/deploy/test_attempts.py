@@ -34,7 +34,7 @@ def ended(outcome: Any, *, stopped_by: str | None = None) -> Result:
 def test_a_run_that_is_finished_is_answered_with_where_it_lies(outcome: str) -> None:
     said = answer(ended(outcome), [])
     assert said["outcome"] == outcome
-    assert said["paths"] == ["checkpoints/tides/2026-11-23/t-1/", "runs/t-1.json"]
+    assert said["record"]["run_directory"] == "checkpoints/tides/2026-11-23/t-1"
     assert said["record"]["attempts"][0]["last_step"] == 40
 
 
