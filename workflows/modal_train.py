@@ -1,7 +1,7 @@
 """modal-train.yml: a person starts a training run on Modal, and looks at it now and later. Pure.
 
-A job on GitHub's runners dies at six hours, a training run lasts a day: so it is started detached, watched for a while,
-and left alone. Looking again is another dispatch, with the call's id.
+A job on GitHub's runners dies at six hours, a training run lasts a day: so it is sent, followed for a while, and left
+alone. Looking again is another dispatch, with the run's id: its launch lies on the Volume, for every machine to see.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from workflows.parts import (
 )
 from workflows.yaml_text import Explained, Noted, Value
 
-_WATCH_MINUTES: Final = 45
+_FOLLOWED_MINUTES: Final = 45
 _TOKENS: Final = ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET")
 
 
@@ -45,8 +45,18 @@ def modal_train(catalogue: Catalogue) -> Job:
             "type": "boolean",
             "default": False,
         },
-        "call": {
-            "description": "Start nothing: look at this call, which an earlier run started",
+        "profile": {
+            "description": "Another machine than the job's own; deploy/modal/profiles/ names them",
+            "type": "string",
+            "default": "",
+        },
+        "max_usd": {
+            "description": "In dollars: refuse a run that is likely to cost more; stop it there, with a checkpoint",
+            "type": "string",
+            "default": "",
+        },
+        "run": {
+            "description": "Start nothing: follow this run, which was started before",
             "type": "string",
             "default": "",
         },
@@ -55,18 +65,24 @@ def modal_train(catalogue: Catalogue) -> Job:
         "modal-train",
         on={"workflow_dispatch": {"inputs": inputs}},
         concurrency={
-            "group": "modal-train-${{ inputs.job }}-${{ inputs.call }}",
+            "group": "modal-train-${{ inputs.job }}-${{ inputs.run }}",
             "cancel-in-progress": False,
         },
-        jobs={"launch": _launch(catalogue), "watch": _watch(catalogue)},
+        jobs={"launch": _launch(catalogue), "follow": _follow(catalogue)},
     )
 
 
 def _launch(catalogue: Catalogue) -> Job:
     deploys = catalogue.github is not None
-    wanted = {"JOB": "${{ inputs.job }}", "CONFIG": "${{ inputs.config }}", "RESUME": "${{ inputs.resume || '' }}"}
+    wanted = {
+        "JOB": "${{ inputs.job }}",
+        "CONFIG": "${{ inputs.config }}",
+        "RESUME": "${{ inputs.resume || '' }}",
+        "PROFILE": "${{ inputs.profile }}",
+        "MAX_USD": "${{ inputs.max_usd }}",
+    }
     start: Step = {
-        "name": "Start, detached",
+        "name": "Price and launch",
         "id": "start",
         "env": {
             **wanted,
@@ -74,9 +90,12 @@ def _launch(catalogue: Catalogue) -> Job:
             **({**pulumi_settings(catalogue), "TRIMTAB_STACK": STACK} if deploys else {}),
         },
         "run": script(
-            'call=$(scripts/modal-train "$JOB" ${CONFIG:+--config "$CONFIG"} ${RESUME:+--resume})',
-            'echo "call=$call" >> "$GITHUB_OUTPUT"',
-            'echo "Started $JOB as call \\`$call\\`." >> "$GITHUB_STEP_SUMMARY"',
+            'launched=$(./deploy.sh train "$JOB" --on modal --json \\',
+            '  ${CONFIG:+--config "$CONFIG"} ${RESUME:+--resume} \\',
+            '  ${PROFILE:+--profile "$PROFILE"} ${MAX_USD:+--max-usd "$MAX_USD"})',
+            'run=$(.venv/bin/python -P -c \'import json, sys; print(json.load(sys.stdin)["run_id"])\' <<< "$launched")',
+            'echo "run=$run" >> "$GITHUB_OUTPUT"',
+            './deploy.sh runs show "$run" | sed "s/^/    /" | tee -a "$GITHUB_STEP_SUMMARY"',
         ),
     }
     return Explained(
@@ -87,33 +106,34 @@ def _launch(catalogue: Catalogue) -> Job:
             minutes=30,
             permissions={"id-token": ID_TOKEN} if deploys else {},
             keys={
-                "if": "inputs.call == ''",
+                "if": "inputs.run == ''",
                 **_environment(catalogue),
-                "outputs": {"call": "${{ steps.start.outputs.call }}"},
+                "outputs": {"run": "${{ steps.start.outputs.run }}"},
             },
             steps=(checkout(), set_up(), *((aws_role(DEPLOYMENT_ROLE, catalogue),) if deploys else ()), start),
         ),
     )
 
 
-def _watch(catalogue: Catalogue) -> Job:
-    watch: Step = {
-        "name": "Watch",
-        "env": {"CALL": "${{ inputs.call || needs.launch.outputs.call }}", **_tokens(catalogue)},
-        "run": f'scripts/modal-watch "$CALL" --minutes {_WATCH_MINUTES} | tee -a "$GITHUB_STEP_SUMMARY"',
+def _follow(catalogue: Catalogue) -> Job:
+    follow: Step = {
+        "name": "Follow",
+        "env": {"RUN": "${{ inputs.run || needs.launch.outputs.run }}", **_tokens(catalogue)},
+        "run": f'./deploy.sh runs follow --for {_FOLLOWED_MINUTES}min -- "$RUN"'
+        ' | sed "s/^/    /" | tee -a "$GITHUB_STEP_SUMMARY"',
     }
     return Explained(
-        f"Far below the six hours at which a job dies: after {_WATCH_MINUTES} minutes the run goes on by itself.",
+        f"Far below the six hours at which a job dies: after {_FOLLOWED_MINUTES} minutes the run goes on by itself.",
         job(
-            "Watch",
+            "Follow",
             catalogue,
-            minutes=_WATCH_MINUTES + 20,
+            minutes=_FOLLOWED_MINUTES + 20,
             keys={
                 "needs": "launch",
-                "if": "${{ !cancelled() && (inputs.call != '' || needs.launch.result == 'success') }}",
+                "if": "${{ !cancelled() && (inputs.run != '' || needs.launch.result == 'success') }}",
                 **_environment(catalogue),
             },
-            steps=(checkout(), set_up(), watch),
+            steps=(checkout(), set_up(), follow),
         ),
     )
 
