@@ -65,7 +65,8 @@ class Backup:
         )
         for path in self._files():
             self._send(path, is_abandoned)
-        there = {item.step: item for item in store.checkpoints()}
+        names = store.tidied_names()  # listed once: below a mount that is many requests
+        there = {item.step: item for item in store.checkpoints(names)}
         here = published(self.results / self.run_directory)
         kept = self.retention.reasons((*there.values(), *(item for item in here if item.step not in there)))
         for checkpoint in reversed(here):  # the newest first: it is the one that is missed most
@@ -73,10 +74,12 @@ class Backup:
                 raise Abandoned
             if checkpoint.step not in there and kept[checkpoint.step]:
                 with suppress(FileNotFoundError):  # the policy took it away here meanwhile
-                    store.take(checkpoint, CheckpointStore(directory=checkpoint.path.parent, retention=self.retention))
+                    source = CheckpointStore(directory=checkpoint.path.parent, retention=self.retention)
+                    there[checkpoint.step] = store.take(checkpoint, source, names)
             elif checkpoint.step in there and checkpoint.pinned != there[checkpoint.step].pinned:
-                (store.pin if checkpoint.pinned else store.unpin)(there[checkpoint.step])
-        store.prune()
+                change = store.pin if checkpoint.pinned else store.unpin
+                there[checkpoint.step] = change(there[checkpoint.step])
+        store.prune(tuple(there.values()))
         if record is not None:
             self.prefix.put(self._record_name, io.BytesIO(record), sha256=sha256(record).hexdigest())
 

@@ -13,7 +13,7 @@ import io
 import secrets
 import tempfile
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -110,33 +110,33 @@ class BucketCheckpoints:
                 written[name] = (hashing.entry(name), spool)
             entries = [entry for entry, _ in written.values()]
             manifest = encode_manifest(step, datetime.now(UTC), metrics, entries, self.retention)
-            checkpoint = self._publish(step, manifest, entries, lambda name: nullcontext(written[name][1]))
-        self.prune()
+            names = self.tidied_names()
+            checkpoint = self._publish(step, manifest, entries, lambda name: nullcontext(written[name][1]), names)
+        self.prune(self.checkpoints())
         return checkpoint
 
-    def take(self, checkpoint: Checkpoint, source: Source) -> Checkpoint:
+    def take(self, checkpoint: Checkpoint, source: Source, names: Collection[str]) -> Checkpoint:
         """Copy a checkpoint of another store, to the byte and with its pin; nothing is removed for it.
 
-        Raises as `save` does, and FileNotFoundError when it is removed there meanwhile.
+        `names` are what `tidied_names` told. Raises as `save` does, and FileNotFoundError when it is removed there
+        meanwhile.
         """
         manifest = source.manifest_of(checkpoint)
         taken = self._publish(
-            checkpoint.step, manifest, checkpoint.files, lambda name: source.open_file(checkpoint, name)
+            checkpoint.step, manifest, checkpoint.files, lambda name: source.open_file(checkpoint, name), names
         )
-        if checkpoint.pinned:
-            self.pin(taken)
-        return taken
+        return self.pin(taken) if checkpoint.pinned else taken
 
-    def prune(self) -> tuple[Checkpoint, ...]:
-        """Remove what the policy lets go; return it, oldest first. What stays was verified when it was saved."""
-        removable = self.retention.removable(self.checkpoints())
+    def prune(self, among: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
+        """Remove what the policy lets go of all that there are; return it, oldest first."""
+        removable = self.retention.removable(among)
         for checkpoint in removable:
-            self._remove(str(checkpoint.path))
+            self._remove(str(checkpoint.path), [f"{checkpoint.path}/{entry.path}" for entry in checkpoint.files])
         return removable
 
-    def checkpoints(self) -> tuple[Checkpoint, ...]:
-        """Return the complete checkpoints, oldest first, their checksums unread."""
-        names = self.names()
+    def checkpoints(self, names: Collection[str] | None = None) -> tuple[Checkpoint, ...]:
+        """Return the complete checkpoints, oldest first, their checksums unread; of a listing, where there is one."""
+        names = self.names() if names is None else names
         found = (self._read(name, names) for name in _directories(names) if f"{name}/{MANIFEST}" in names)
         return tuple(sorted((item for item in found if item is not None), key=lambda item: item.step))
 
@@ -167,16 +167,18 @@ class BucketCheckpoints:
                 with self.prefix.reading(self.directory + other) as stream:
                     renamed = f"{self.directory}{aside}/{other.removeprefix(f'{name}/')}"
                     self.prefix.put(renamed, stream, sha256=None)
-        self._remove(name)
+        self._remove(name, [other for other in names if other.startswith(f"{name}/")])
         self.notice(f"set aside {self}{aside}: {damage}")
 
-    def pin(self, checkpoint: Checkpoint) -> None:
+    def pin(self, checkpoint: Checkpoint) -> Checkpoint:
         """Keep a checkpoint whatever the policy says, until `unpin`."""
         self.put(f"{checkpoint.path}/{PIN}", b"")
+        return replace(checkpoint, pinned=True)
 
-    def unpin(self, checkpoint: Checkpoint) -> None:
+    def unpin(self, checkpoint: Checkpoint) -> Checkpoint:
         """Let the policy decide about a checkpoint again."""
         self.prefix.remove([f"{self.directory}{checkpoint.path}/{PIN}"])
+        return replace(checkpoint, pinned=False)
 
     def open_file(self, checkpoint: Checkpoint, name: str) -> AbstractContextManager[BinaryIO]:
         """Open one of a checkpoint's files. Raises FileNotFoundError."""
@@ -192,6 +194,15 @@ class BucketCheckpoints:
         sizes = self.prefix.sizes(self.directory)
         return {name.removeprefix(self.directory): size for name, size in sizes.items()}
 
+    def tidied_names(self) -> Mapping[str, int]:
+        """Return what `names` does, once what killed writers left is removed."""
+        names = self.names()
+        halves = [name for name in _directories(names) if f"{name}/{MANIFEST}" not in names]
+        debris = [other for other in names if other.partition("/")[0] in halves]
+        if debris:
+            self.prefix.remove([self.directory + other for other in debris])
+        return {name: size for name, size in names.items() if name not in debris}
+
     def put(self, name: str, content: bytes) -> None:
         """Write a small object of this run."""
         self.prefix.put(self.directory + name, io.BytesIO(content), sha256=sha256(content).hexdigest())
@@ -202,16 +213,15 @@ class BucketCheckpoints:
         manifest: bytes,
         entries: Sequence[FileEntry],
         open_file: Callable[[str], AbstractContextManager[BinaryIO]],
+        names: Collection[str],
     ) -> Checkpoint:
         name = name_of(step)
-        names = self.names()
         if f"{name}/{MANIFEST}" in names:
             raise UsageError(
                 f"{self}{name} is already there",
                 why="a checkpoint is written once",
                 remedy="go on from it, or give another step",
             )
-        self._remove_debris(names)
         for entry in entries:
             with open_file(entry.path) as stream:
                 self.prefix.put(f"{self.directory}{name}/{entry.path}", stream, sha256=entry.sha256)
@@ -230,17 +240,10 @@ class BucketCheckpoints:
         except FileNotFoundError:
             return None
 
-    def _remove(self, name: str) -> None:
+    def _remove(self, name: str, objects: Sequence[str]) -> None:
         """Take the manifest first: from then on it is debris, and no reader's half."""
         self.prefix.remove([f"{self.directory}{name}/{MANIFEST}"])
-        rest = [other for other in self.names() if other.startswith(f"{name}/")]
-        self.prefix.remove([self.directory + other for other in rest])
-
-    def _remove_debris(self, names: Collection[str]) -> None:
-        halves = [name for name in _directories(names) if f"{name}/{MANIFEST}" not in names]
-        rest = [other for other in names if other.partition("/")[0] in halves]
-        if rest:
-            self.prefix.remove([self.directory + other for other in rest])
+        self.prefix.remove([self.directory + other for other in objects])
 
 
 def _directories(names: Collection[str]) -> tuple[str, ...]:
