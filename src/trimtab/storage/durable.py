@@ -48,11 +48,11 @@ def make_directory(directory: Path) -> None:
     if directory.is_dir():
         return
     make_directory(directory.parent)
-    try:
+    with write_errors(f"the directory {directory} was not made"):
+        if directory.exists():
+            raise NotADirectoryError(errno.ENOTDIR, "it is a file", str(directory))
         directory.mkdir(exist_ok=True)
         sync_directory(directory.parent)
-    except OSError as error:
-        raise_write_error(error, f"the directory {directory} was not made")
 
 
 def write_whole(path: Path, content: bytes) -> None:
