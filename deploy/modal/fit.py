@@ -1,7 +1,7 @@
 """Whether a machine fits a function and its configuration, before anything is sent. Pure.
 
 A rented GPU that waits for its data costs as much as one that computes. The numbers of a function stand in its file
-(`jobs/`); four cores a loading process is what the trainings before this one were found to need.
+(`jobs/`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from deploy.modal.resources import MIB, Profile, profile_names, profile_of
 from trimtab.emulation.modal.limits import refusals
 from trimtab.errors import BudgetError, UsageError
 
-CORES_PER_WORKER: Final = 4
 GPU_SHARE: Final = 0.9
 """What of a GPU's memory is planned with: fragments and the libraries' workspaces take the rest."""
 
@@ -43,10 +42,10 @@ def misfits(function: Function, profile: Profile, config: Mapping[str, Any]) -> 
     if profile.gpu_count > 1:
         yield f"{function.name} computes on one GPU, and it has {profile.gpu_count}"
     workers = _number(config, function.workers_key)
-    if CORES_PER_WORKER * workers > profile.cores:
+    if function.worker_cores * workers > profile.cores:
         yield (
-            f"{function.workers_key} is {workers}, which need {CORES_PER_WORKER * workers} cores"
-            f" ({CORES_PER_WORKER} each), and it has {profile.cores:g}"
+            f"{function.workers_key} is {workers}, which need {function.worker_cores * workers} cores"
+            f" ({function.worker_cores} each), and it has {profile.cores:g}"
         )
     threads = _number(config, "threads") if function.runs in {"train", "evaluate"} else 0
     if threads > max(1, profile.cores):

@@ -45,6 +45,8 @@ class Function:
     """How many work side by side on one call."""
     workers_key: str = ""
     """The configuration's key that says how many processes load data."""
+    worker_cores: int = 4
+    """Cores that such a process needs: so many for one that keeps a training fed, as the trainings before found."""
     batch_key: str = ""
     """The configuration's key that says how many items a step learns from."""
     pieces_key: str = ""

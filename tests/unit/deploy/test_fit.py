@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from deploy.modal.fit import misfits, require_fit
-from deploy.modal.functions import Function
+from deploy.modal.functions import Function, load_functions
 from deploy.modal.resources import profile_of
 from trimtab.errors import BudgetError
 
+ROOT = Path(__file__).resolve().parents[3]
 FUNCTION = Function(
     name="tides", job="tides", runs="train", action="tides", profile="debug", packages="cuda",
     workers_key="loader.workers", batch_key="learning.batch", main_mib=8192, worker_mib=4096, fixed_mib=2048,
@@ -52,6 +55,19 @@ def test_a_batch_in_pieces_is_held_piece_by_piece() -> None:
     learning = {"learning": {"batch": 4096, "pieces": 64}}
     assert list(misfits(in_pieces, profile_of("debug"), learning)) == []
     assert "hold 4096 at once" in next(misfits(FUNCTION, profile_of("debug"), learning))
+
+
+def test_a_process_that_feeds_nothing_else_needs_fewer_cores() -> None:
+    decoding = replace(FUNCTION, worker_cores=1, worker_mib=1024)
+    assert list(misfits(decoding, profile_of("debug"), config(workers=8))) == []
+    (said,) = misfits(decoding, profile_of("debug"), config(workers=9))
+    assert "loader.workers is 9, which need 9 cores (1 each), and it has 8" in said
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/modal").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_for_modal_fits_the_machine_of_its_function(path: Path) -> None:
+    function = load_functions()[path.stem]
+    assert list(misfits(function, profile_of(function.profile), yaml.safe_load(path.read_text()))) == []
 
 
 def test_more_threads_than_cores_only_wait_for_each_other() -> None:

@@ -26,7 +26,8 @@ def test_every_machine_is_one_that_modal_has_and_that_has_a_price(name: str) -> 
 
 
 def test_every_machine_but_those_that_a_person_chooses_is_some_function_s() -> None:
-    assert set(profile_names()) - {function.profile for function in load_functions().values()} == {"cpu", "h100"}
+    chosen = set(profile_names()) - {function.profile for function in load_functions().values()}
+    assert chosen == {"cpu", "dedup-cpu", "h100"}
 
 
 @pytest.mark.parametrize(
