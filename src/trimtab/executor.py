@@ -160,6 +160,9 @@ class Executor:
         if outcome.failure is not None:
             self._console.say(f"FAILED  {step.title}", style="red")
             return
+        if outcome.outcome == "failed":  # by an interrupt, or by a bug, which the edge tells
+            self._console.say(f"cut off  {step.title}", style="yellow")
+            return
         took = "nothing to do" if measured is None else format_duration(measured.wall_s)
         self._console.say(f" ok  {step.title} ({took})", style="green")
 

@@ -110,6 +110,28 @@ def test_a_failure_stops_the_run_is_written_down_and_raised_as_it_is(
     assert second.result["error"].startswith("HealthError: b is ill")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (HealthError("b is ill", why="fever", remedy="rest"), "FAILED  doing b"),
+        (KeyboardInterrupt(), "cut off  doing b"),
+        (RuntimeError("a bug"), "cut off  doing b"),
+    ],
+)
+def test_only_a_step_that_came_to_its_end_is_called_ok(
+    carry_out: CarryOut,
+    handler: RecordingHandler,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    said: str,
+) -> None:
+    handler.does["b"] = raising(error)
+    with pytest.raises(type(error)):
+        carry_out(plan_of("a", "b"))
+    ends = [line for line in capsys.readouterr().err.splitlines() if line.startswith((" ok", "FAILED", "cut off"))]
+    assert [line.partition(" (")[0] for line in ends] == [" ok  doing a", said]
+
+
 def test_the_run_after_a_failure_goes_on_where_it_stopped(carry_out: CarryOut, handler: RecordingHandler) -> None:
     handler.does["b"] = raising(RuntimeError("a bug"))
     with pytest.raises(RuntimeError):
