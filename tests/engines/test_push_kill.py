@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["modal_plane"]  # a fixture
 ASKED = os.environ.get("TRIMTAB_CACHE_KILLS")
 KILLS, KILLS_ON_A_VOLUME = int(ASKED or 6), int(ASKED or 4)
-FILES = int(os.environ.get("TRIMTAB_CACHE_FILES", "300"))
+FILES = int(os.environ.get("TRIMTAB_CACHE_FILES", "200"))
 PLACE = Place(bucket=BUCKET, prefix="datasets/pictures/")
 LARGE = 6  # files that are a shard each
 pytestmark = [pytest.mark.xdist_group("engine"), pytest.mark.timeout(3600 if ASKED else 300)]
