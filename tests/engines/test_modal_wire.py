@@ -40,6 +40,7 @@ SENT: Final[dict[str, tuple[str, str | None, int, int, int, int, str, int | None
     "dedup": ("dedup", "A10", 8_000, 32_768, 14_400, 3, "cuda", None),
 }
 LOCKS: Final = {"cpu": ("torch", "job"), "cuda": ("cuda",), "mamba": ("mamba", "kernels")}
+HAS_OWN: Final = {"dedup"}  # packages that only its image holds: what runs ONNX models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ class Wire:
             "module": "deploy.modal.attempts",
             "volumes": [] if checks else [volume],
             "buckets": [] if checks else [backup, data] if trains else [data],
-            "locks": list(LOCKS[packages if on_gpu else "cpu"]),
+            "locks": [*LOCKS[packages if on_gpu else "cpu"], *(["own"] if job in HAS_OWN else [])],
             "code": {"deploy", "training", "trimtab"},
         }
 

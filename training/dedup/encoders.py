@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,6 +198,9 @@ class _Prepared:
 
 
 def _onnx(path: Path, threads: int) -> Callable[[npt.NDArray[np.float32]], list[npt.NDArray[Any]]]:
+    import torch
+
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it reports each session to its maker otherwise (its Privacy.md)
     try:
         import onnxruntime  # type: ignore[import-untyped]  # it has no stubs
     except ImportError as error:
@@ -214,6 +218,12 @@ def _onnx(path: Path, threads: int) -> Callable[[npt.NDArray[np.float32]], list[
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common base
         raise UsageError(f"{path} cannot be loaded", why=str(error)[:300], remedy="export the model again") from error
+    if torch.cuda.is_available() and "CUDAExecutionProvider" not in session.get_providers():
+        raise ToolMissingError(
+            f"{path} would run on the processor, beside an idle GPU",
+            why="this onnxruntime does not find CUDA",
+            remedy="install onnxruntime-gpu, or hide the GPU with CUDA_VISIBLE_DEVICES=",
+        )
     (name, *others) = [item.name for item in session.get_inputs()]
     if others:
         raise UsageError(f"{path} has {1 + len(others)} inputs", why="an encoder has one", remedy="export it with one")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.support.tiny_encoder import DIMENSIONS, SIDE, described, tiny_onnx
 from training.dedup.config import Config, Embedding
 from training.dedup.embeddings import EmbeddingCache
 from training.dedup.encoders import load_encoder, read_recipe
 from training.dedup.survey import read_survey
 from training.harness.config import load_config
 from trimtab.errors import UsageError
-
-SIDE, DIMENSIONS = 8, 5
 
 
 class Tokens(torch.nn.Module):
@@ -34,20 +32,6 @@ class Tokens(torch.nn.Module):
         return torch.stack([first, first * 0, first * 2], dim=1)
 
 
-def described(folder: Path, kind: str, model: bytes, **changes: Any) -> Embedding:
-    """Write a model with its manifest and return a configuration that names it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"small.{'onnx' if kind == 'onnx' else 'pt2'}"
-    (folder / name).write_bytes(model)
-    manifest = {
-        "name": "small", "file": name, "sha256": sha256(model).hexdigest(), "format": kind, "side": SIDE,
-        "dimensions": DIMENSIONS, "fit": "squash", "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "pool": "first",
-        **changes,
-    }  # fmt: skip
-    (folder / "small.json").write_text(json.dumps(manifest))
-    return Embedding(manifest=f"{folder.name}/small.json", mirrored=False, batch_size=4, cache_max_gib=1)
-
-
 @pytest.fixture(scope="module")
 def torch_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Tokens]:
     model = Tokens()
@@ -59,21 +43,7 @@ def torch_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Tokens
 
 @pytest.fixture(scope="module")
 def onnx_model() -> tuple[bytes, np.ndarray[Any, Any]]:
-    onnx = pytest.importorskip("onnx")
-    weight = np.random.default_rng(0).standard_normal((3 * SIDE * SIDE, DIMENSIONS)).astype(np.float32)
-    nodes = [
-        onnx.helper.make_node("Flatten", ["pictures"], ["flat"]),
-        onnx.helper.make_node("MatMul", ["flat", "weight"], ["out"]),
-    ]
-    graph = onnx.helper.make_graph(
-        nodes,
-        "small",
-        [onnx.helper.make_tensor_value_info("pictures", onnx.TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
-        [onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, ["n", DIMENSIONS])],
-        [onnx.numpy_helper.from_array(weight, "weight")],
-    )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    return model.SerializeToString(), weight
+    return tiny_onnx()
 
 
 def pictures(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
