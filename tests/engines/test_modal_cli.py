@@ -68,6 +68,13 @@ def test_up_starts_one_and_a_second_up_finds_it(desk: Desk) -> None:
     assert "token" not in json.dumps(first)
 
 
+def test_options_that_the_running_one_was_not_started_with_are_refused(desk: Desk) -> None:
+    desk.run("up", "--grace", "5")
+    _, error = desk.run("up", "--grace", "6", code=2)
+    assert "--grace is 5.0, and not 6.0" in error
+    assert "trimtab modal down" in error
+
+
 def test_the_exported_lines_let_the_real_client_use_it(desk: Desk) -> None:
     script = f'eval "$({sys.executable} -m trimtab modal up --export)" && {sys.executable} -m modal app list'
     done = subprocess.run(("bash", "-c", script), env=desk.env, capture_output=True, text=True, timeout=60, check=False)

@@ -96,7 +96,14 @@ def test_functions_share_them_with_the_desk_and_with_the_next_plane(plane: Modal
     assert "shares-tides" in plane.cli("queue", "list")
 
 
+MISSING = """
+try:
+    answer = modal.{}.from_name("none").len()
+except modal.exception.NotFoundError as error:
+    answer = str(error)
+"""
+
+
 def test_one_that_does_not_exist_is_said_so(plane: ModalPlane) -> None:
-    code = "try:\n    answer = modal.{}.from_name('none').len()\nexcept modal.exception.NotFoundError as error:\n    answer = str(error)"
     for kind in ("Dict", "Queue"):
-        assert f"{kind} 'none' not found" in plane.python(code.format(kind))
+        assert f"{kind} 'none' not found" in plane.python(MISSING.format(kind))

@@ -92,6 +92,7 @@ def up(*, catalogue: Path | None, as_json: bool, as_export: bool, runner: str, *
     from trimtab.emulation.modal.control import export_lines
 
     project = find_project(catalogue)
+    _require_same(project, {"runner": runner, **limits})
     plane = _ensure_running(project, runner=runner, **limits)
     if as_export:
         click.echo(export_lines(plane.environment()), nl=False)
@@ -289,6 +290,30 @@ def trigger(*, catalogue: Path | None, as_json: bool, app: str, function: str) -
     answer = plane.ask("trigger", {"app": app, "function": function})
     console = Console(as_json=as_json)
     console.result(answer, text=lambda: console.line(answer["call_id"]))
+
+
+_SETTINGS: Final = {"time_scale": "time_scale", "grace": "grace_s", "max_containers": "max_containers"}
+
+
+def _require_same(project: Project, asked: Mapping[str, Any]) -> None:
+    """Refuse options that were given on the command line and that the plane which runs was not started with."""
+    from trimtab.emulation.modal import control
+    from trimtab.emulation.modal.settings import PlaneSettings
+
+    plane = control.status(_state_dir(project))
+    if plane is None:
+        return
+    settings = PlaneSettings.read(plane.state_dir / "settings.json")
+    runs = {"runner": plane.runner, **{name: getattr(settings, field) for name, field in _SETTINGS.items()}}
+    context = click.get_current_context()
+    given = [name for name in asked if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    other = [name for name in given if asked[name] not in {runs[name], "auto"}]
+    if other:
+        raise UsageError(
+            "the embedded Modal runs already, otherwise",
+            why=", ".join(f"--{name.replace('_', '-')} is {runs[name]}, and not {asked[name]}" for name in other),
+            remedy="run `trimtab modal down` first, which ends what it runs",
+        )
 
 
 def _where(plane: RunningPlane) -> dict[str, Any]:
