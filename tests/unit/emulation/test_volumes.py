@@ -120,6 +120,18 @@ def test_a_file_written_in_place_after_a_commit_is_committed_again(tides: Tides)
     assert tides.committed() == {"log": "bbbb"}
 
 
+def test_a_file_that_was_found_can_be_read_though_many_commits_have_come_since(tides: Tides) -> None:
+    one = tides.view("one")
+    (one / "height").write_text("0")
+    tides.commit("one")
+    found = now(tides.volumes.open_file("vo-1", "height"))
+    for height in range(1, 5):
+        (one / "height").write_text(str(height))
+        tides.commit("one")
+    assert found.read_text() == "0"
+    assert tides.committed() == {"height": "4"}
+
+
 def test_a_file_that_becomes_a_folder_and_back_is_committed_as_that(tides: Tides) -> None:
     one = tides.view("one")
     (one / "thing").write_text("file")

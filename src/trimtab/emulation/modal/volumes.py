@@ -40,6 +40,7 @@ from trimtab.storage.durable import sync_directory
 OPEN_FILES: Final = "there are open files preventing the operation"
 """What Modal's client looks for in the message, to add which file it is (modal/volume.py, `reload`)."""
 
+_READING_S: Final = 10.0  # from when a client is told where a file lies until it has read it
 _WRITTEN: Final[Stamp] = (0, 0, 0, 0)
 _CLOCK_TICK_NS: Final = 20_000_000  # of a file's times before Linux 6.13, with room to spare
 
@@ -250,10 +251,11 @@ class DirectoryVolumes:
         pointer.symlink_to(f"versions/{tree.name}")
         pointer.replace(folder / "head")
         sync_directory(folder)
-        # The one before stays for whoever reads a file of it right now; views are copies and need none.
+        # Those before stay a while for whoever reads a file of them right now; views are copies and need none.
+        os.utime(head)  # it is old from now on
         with suppress(OSError):
             for old in (folder / "versions").iterdir():
-                if int(old.name) < int(head.name):
+                if int(old.name) < int(head.name) and time.time() - old.stat().st_mtime > _READING_S:
                     shutil.rmtree(old)
 
     def _view(self, task_id: str, volume_id: str) -> _View:
