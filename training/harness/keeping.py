@@ -111,9 +111,9 @@ class Keeper:
         """Bring the copy up to what is here now. Raises ProgramError when it cannot be made."""
         if self._backup is None:
             return
-        self._is_abandoned = is_abandoned
+        self.abandon_copy()  # the one under way goes by what was here when it began: older checkpoints, soon removed
         try:
-            with suppress(TrimtabError):  # tried again here, and if it was no accident, it is told then
+            with suppress(TrimtabError, Abandoned):  # tried again here, and if it was no accident, it is told then
                 self._copying.wait()
             self._backup.copy(is_abandoned)
         except Abandoned:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
@@ -239,6 +240,29 @@ def test_a_copy_that_cannot_be_made_stops_no_training_but_is_an_error_at_its_end
     assert record_of(tmp_path / "results").outcome == "finished"
     bucket = MountedPrefix(tmp_path / "bucket")
     assert run(tiny, tmp_path / "results", backup=bucket).outcome == "already finished"
+    assert states(bucket.directory).keys() == states(tmp_path / "results").keys()
+
+
+def test_the_end_gives_up_a_copy_of_what_was_and_makes_one_of_what_is(tmp_path: Path) -> None:
+    over, put = threading.Event(), []
+
+    class Slow(MountedPrefix):
+        """A bucket whose first object takes as long as the training."""
+
+        def put(self, name: str, content: BinaryIO, **others: Any) -> None:
+            if not put:
+                assert over.wait(30)
+                time.sleep(0.3)  # for the attempt to come from its last line to its last copy
+            put.append(name)
+            super().put(name, content, **others)
+
+    def say(line: str) -> None:
+        if line == "done":
+            over.set()
+
+    bucket = Slow(tmp_path / "bucket")
+    assert run(TinyRun(folder=tmp_path), tmp_path / "results", say=say, backup=bucket).outcome == "finished"
+    assert put.count("runs/r1.json") == 1
     assert states(bucket.directory).keys() == states(tmp_path / "results").keys()
 
 
