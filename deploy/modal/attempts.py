@@ -23,6 +23,7 @@ import modal
 
 if TYPE_CHECKING:
     from training.harness.attempt import Result
+    from trimtab.storage.runs import RunRecord
 
 _BEGAN: Final = datetime.now(UTC)  # this file is the first thing of ours that a container imports
 
@@ -76,7 +77,7 @@ def train(
     from training.harness.attempt import Hooks, run_job
     from training.harness.limits import Limit
     from trimtab.storage.prefixes import MountedPrefix
-    from trimtab.storage.runs import read_run, used_s
+    from trimtab.storage.runs import read_run
 
     received: list[int] = []
     is_learning = False
@@ -97,16 +98,13 @@ def train(
     call = modal.current_function_call_id()
     limits = [Limit(name="time", left_s=lambda: timeout_s - (time.monotonic() - began))]
 
-    @cache  # read when it is first asked for: by then a run whose Volume was lost has come back from its copy
-    def used_before_s() -> float:
-        record = read_run(results, run_id) if run_id else None
-        before = tuple(one for one in record.attempts if one.began != _BEGAN) if record else ()
-        # Killed in this call, an attempt was billed until this one began; in an earlier one, until it was last seen.
-        until = _BEGAN if before and before[-1].call == call else None
-        return used_s(record and record.model_copy(update={"attempts": before}), until=until)
-
     if cap_s is not None:
-        limits.append(Limit(name="budget", left_s=lambda: cap_s - used_before_s() - (time.monotonic() - began)))
+
+        @cache  # read when it is first asked for: by then a run whose Volume was lost has come back from its copy
+        def allowed_s() -> float:
+            return cap_s - used_before_s(read_run(results, run_id) if run_id else None, call=call, began=_BEGAN)
+
+        limits.append(Limit(name="budget", left_s=lambda: allowed_s() - (time.monotonic() - began)))
     with place.config_file() as config:
         result = run_job(
             place.job,
@@ -128,6 +126,20 @@ def train(
         )
     volume.commit()
     return answer(result, received)
+
+
+def used_before_s(record: RunRecord | None, *, call: str | None, began: datetime) -> float:
+    """Return the seconds that a run's attempts were billed for before the one of `call` that began then.
+
+    Killed in this call, the last of them was billed until this one began; in an earlier call, until it was last seen.
+    """
+    from trimtab.storage.runs import used_s
+
+    if record is None:
+        return 0.0
+    before = tuple(one for one in record.attempts if one.began != began)
+    until = began if before and before[-1].call == call else None
+    return used_s(record.model_copy(update={"attempts": before}), until=until)
 
 
 def answer(result: Result, received: Collection[int]) -> dict[str, Any]:

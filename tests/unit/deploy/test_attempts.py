@@ -9,7 +9,8 @@ from typing import Any
 import modal
 import pytest
 
-from deploy.modal.attempts import OutOfTimeError, answer
+from deploy.modal.attempts import OutOfTimeError, answer, used_before_s
+from tests.support.registry_of_runs import at, attempt, record
 from training.harness.attempt import Result
 from trimtab.storage.runs import Attempt, RunRecord
 
@@ -59,3 +60,16 @@ def test_an_attempt_whose_time_is_nearly_up_fails_and_is_tried_again() -> None:
 
 def test_an_attempt_that_finished_all_the_same_is_finished() -> None:
     assert answer(ended("finished"), [signal.SIGINT])["outcome"] == "finished"
+
+
+@pytest.mark.parametrize(("call", "used_min"), [("fc-1", 30), ("fc-2", 12)])
+def test_an_attempt_that_was_killed_is_billed_until_the_next_of_its_call_or_until_it_was_seen(
+    call: str, used_min: float
+) -> None:
+    killed = attempt(0, call="fc-1", seen=at(12), outcome="killed", last_step=9)
+    ours = attempt(30, call=call)
+    assert used_before_s(record("r1", killed, ours), call=call, began=at(30)) == used_min * 60
+    assert (
+        used_before_s(record("r1", killed), call=call, began=at(30)) == used_min * 60
+    )  # nothing is written of ours yet
+    assert used_before_s(None, call=call, began=at(30)) == 0

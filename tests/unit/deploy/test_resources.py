@@ -76,6 +76,7 @@ _ON_GPU = ('gpu = ""\ngpu_count = 0', 'gpu = "{}"\ngpu_count = {}')
         ("retries = 3", "retires = 3", "retires is unknown; retries is missing"),
         ("memory_mib = 2048", "memory_mib = 2048.0", "memory_mib is 2048.0"),
         ('region = ""', "region = true", "region is True"),
+        ("retries = 3", "retries = true", "retries is True"),
     ],
 )
 def test_what_is_wrong_is_said_by_name(old: str, new: str, said: str, tmp_path: Path) -> None:
