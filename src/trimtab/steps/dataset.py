@@ -26,12 +26,12 @@ class PushData:
 
 
 def dataset_step(job: str) -> Step:
-    """Return the step. Declared for the demo's 1,797 small pictures: a block each, in the cache and in memory."""
+    """Return the step. Declared for the demo's 1,797 small pictures and what lays them out, measured: 27 MiB."""
     return Step(
         name=f"data:{job}",
         title=f"the data of {job} in the bucket",
         action=PushData(job=job),
-        predicted=Cost(peak_bytes=40 * MIB, kept_bytes=40 * MIB, memory_bytes=600 * MIB, wall_s=25),
+        predicted=Cost(peak_bytes=32 * MIB, kept_bytes=32 * MIB, memory_bytes=600 * MIB, wall_s=25),
     )
 
 
