@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -183,17 +184,20 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModalPlane]:
         yield running
 
 
-def say(plane: ModalPlane, head: bytes, body: bytes) -> Status | None:
-    """Send bytes of our own as the message of a call, with the right token; return how it was refused."""
-    metadata = {
+def token(plane: ModalPlane) -> dict[str, str]:
+    return {
         "x-modal-token-id": plane.running.token_id,
         "x-modal-token-secret": plane.running.token_secret.reveal(),
     }
 
+
+def say(plane: ModalPlane, head: bytes, body: bytes) -> Status | None:
+    """Send bytes of our own as the message of a call, with the right token; return how it was refused."""
+
     async def run() -> Status | None:
         channel = Channel("127.0.0.1", plane.running.port)
         try:
-            async with asyncio.timeout(20), ModalClientStub(channel).AppList.open(metadata=metadata) as stream:
+            async with asyncio.timeout(20), ModalClientStub(channel).AppList.open(metadata=token(plane)) as stream:
                 await stream.send_request()
                 await stream._stream.send_data(head + body, end_stream=True)
                 await stream.recv_message()
@@ -224,27 +228,33 @@ def test_a_message_that_is_none_is_refused(plane: ModalPlane, head: bytes, body:
     assert plane.log() == ""
 
 
-def test_a_file_may_not_be_sent_to_a_path_or_from_a_name_that_leads_out(plane: ModalPlane) -> None:
-    metadata = {
-        "x-modal-token-id": plane.running.token_id,
-        "x-modal-token-secret": plane.running.token_secret.reveal(),
-    }
+def test_what_leads_out_or_is_not_there_or_makes_no_sense_is_refused_and_not_logged(plane: ModalPlane) -> None:
+    file = api_pb2.MountFile
+    refused: list[tuple[str, Any, Status]] = [
+        ("MountGetOrCreate", mount(file(filename="/root/../../etc/passwd", sha256_hex="aa")), Status.INVALID_ARGUMENT),
+        ("MountGetOrCreate", mount(file(filename="/a.py", sha256_hex="../token.json")), Status.INVALID_ARGUMENT),
+        ("MountPutFile", api_pb2.MountPutFileRequest(sha256_hex="a" * 5000), Status.INVALID_ARGUMENT),
+        ("MountPutFile", api_pb2.MountPutFileRequest(sha256_hex="aa", data_blob_id="none"), Status.NOT_FOUND),
+        ("FunctionGetOutputs", api_pb2.FunctionGetOutputsRequest(function_call_id="x"), Status.NOT_FOUND),
+        ("AppFetchLogs", api_pb2.AppFetchLogsRequest(since={"nanos": -5}), Status.INVALID_ARGUMENT),
+    ]
 
     async def run() -> list[Status]:
         channel = Channel("127.0.0.1", plane.running.port)
         found = []
-        for name, digest in (("/root/../../etc/passwd", "aa"), ("/root/a.py", "../token.json")):
-            file = api_pb2.MountFile(filename=name, sha256_hex=digest)
-            try:
-                await ModalClientStub(channel).MountGetOrCreate(
-                    api_pb2.MountGetOrCreateRequest(files=[file]), metadata=metadata
-                )
-            except GRPCError as error:
-                found.append(error.status)
+        for name, request, _ in refused:
+            with pytest.raises(GRPCError) as caught:
+                await getattr(ModalClientStub(channel), name)(request, metadata=token(plane))
+            found.append(caught.value.status)
         channel.close()
         return found
 
-    assert asyncio.run(run()) == [Status.INVALID_ARGUMENT] * 2
+    assert asyncio.run(run()) == [status for _, _, status in refused]
+    assert plane.log() == ""
+
+
+def mount(file: api_pb2.MountFile) -> api_pb2.MountGetOrCreateRequest:
+    return api_pb2.MountGetOrCreateRequest(files=[file])
 
 
 def test_a_client_whose_plane_is_gone_is_told_so(root: Path, tmp_path: Path) -> None:

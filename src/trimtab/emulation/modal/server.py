@@ -78,6 +78,8 @@ class Service:
                     f"{name}: the embedded Modal cannot write its state ({error}), and ends; "
                     "`trimtab modal status` says what to do",
                 ) from error
+            except ValueError as error:
+                raise invalid(f"{name}: {error}") from error
             except Exception as error:
                 _log.exception("%s failed", name)
                 raise GRPCError(Status.DATA_LOSS, f"the embedded Modal failed at {name}: {error!r}") from error

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import Final
 
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
 from trimtab.emulation.modal.definitions import Mount, new_id
 from trimtab.emulation.modal.plane import Plane
-from trimtab.emulation.modal.rpc import Caller, Who, answers
+from trimtab.emulation.modal.rpc import Caller, Who, answers, not_found
+
+_MAX_NAME: Final = 64  # a SHA-256 in hexadecimal
 
 
 @answers(who=Who.CLIENT)
@@ -33,6 +36,8 @@ async def mount_put_file(
         kept = True
     elif not kept and source == "data_blob_id":
         blob = plane.blobs_dir / _plain(request.data_blob_id)
+        if not blob.is_file():
+            raise not_found(f"Blob {request.data_blob_id!r} not found")
         _require(plane.keep_file(blob.read_bytes()), request.sha256_hex)
         blob.unlink()
         kept = True
@@ -62,8 +67,8 @@ def _is_kept(plane: Plane, digest: str) -> bool:
 
 def _plain(name: str) -> str:
     """Refuse a name that is more than a name: these become names of files."""
-    if not name.replace("-", "").isalnum():
-        raise GRPCError(Status.INVALID_ARGUMENT, f"{name!r} is no digest and no id")
+    if not name.replace("-", "").isalnum() or len(name) > _MAX_NAME:
+        raise GRPCError(Status.INVALID_ARGUMENT, f"{name[:_MAX_NAME]!r} is no digest and no id")
     return name
 
 
