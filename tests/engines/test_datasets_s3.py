@@ -241,6 +241,7 @@ def test_a_directory_that_is_no_cache_is_refused_untouched(
         b"[" * 100_000,
         b'{"format": "trimtab-dataset/9", "files": []}',
         b'{"format": "trimtab-dataset/1", "sha256": "0", "files": []}',
+        b'{"format": "trimtab-dataset/1", "sha256": "%s", "files": []}' % digest(()).encode(),
         json.dumps(
             {
                 "format": "trimtab-dataset/1",

@@ -49,6 +49,8 @@ def load_manifest(content: bytes, form: str) -> dict[str, Any]:
     raw = json.loads(content)
     if not isinstance(raw, dict) or raw.get("format") != form:
         raise ValueError(f"its format is not {form}")
+    if raw.get("files") == []:
+        raise ValueError("it lists no files")
     if isinstance(raw.get("files"), list) and len(raw["files"]) > MAX_FILES:
         raise ValueError(f"it lists {len(raw['files'])} files; {MAX_FILES} are the limit")
     return raw
