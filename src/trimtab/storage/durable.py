@@ -49,7 +49,7 @@ def make_directory(directory: Path) -> None:
         return
     make_directory(directory.parent)
     with write_errors(f"the directory {directory} was not made"):
-        if directory.exists():
+        if directory.exists() and not directory.is_dir():  # another thread may have made it meanwhile
             raise NotADirectoryError(errno.ENOTDIR, "it is a file", str(directory))
         directory.mkdir(exist_ok=True)
         sync_directory(directory.parent)
