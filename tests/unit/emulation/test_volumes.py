@@ -232,3 +232,17 @@ def test_volumes_are_found_again_by_another_plane(tides: Tides, tmp_path: Path) 
     assert now(again.open_file("vo-1", "kept")).read_text() == "1"
     now(again.delete("vo-1"))
     assert not (tmp_path / "volumes" / "vo-1").exists()
+
+
+def test_trees_that_were_superseded_a_while_ago_and_what_a_killed_commit_left_are_tidied_away(tides: Tides) -> None:
+    one = tides.view("one")
+    for number in range(3):
+        (one / "tide").write_text(str(number))
+        tides.commit("one")
+    versions = tides.root / "volumes" / "vo-1" / "versions"
+    (versions / "9").mkdir()
+    for tree in versions.iterdir():
+        os.utime(tree, (0, 0))
+    now(tides.volumes.tidy())
+    assert [tree.name for tree in versions.iterdir()] == ["3"]
+    assert tides.committed() == {"tide": "2"}

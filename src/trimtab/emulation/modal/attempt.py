@@ -199,6 +199,9 @@ class VolumeStore(Protocol):
     async def delete(self, volume_id: str) -> None:
         """Remove a Volume and all that it holds."""
 
+    async def tidy(self) -> None:
+        """Remove what newer commits have superseded, and what a killed one left."""
+
     async def commit(self, task_id: str, volume_id: str) -> None:
         """Make what an attempt wrote visible to whoever mounts or reloads from now on; last writer wins by file."""
 

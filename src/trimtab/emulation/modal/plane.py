@@ -94,6 +94,7 @@ class Plane:
     async def open(self) -> None:
         """Clear what an earlier plane left, and go on with what it had not finished."""
         await self.execution.runner.sweep()
+        await self.execution.volumes.tidy()
         self.state.history.end_lost_tasks()
         self.prune(older_s=KEEP_S)
         for app in self.state.all(App):
@@ -131,6 +132,7 @@ class Plane:
         """Remove what Modal would not keep any longer either, once a day. Images stay: they may be dear to build."""
         if time.monotonic() - self._pruned_at > _DAY_S:
             self.prune(older_s=KEEP_S)
+            self.spawn(self.execution.volumes.tidy())
 
     # Apps
 

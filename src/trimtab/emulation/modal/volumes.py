@@ -73,6 +73,10 @@ class DirectoryVolumes:
         """Remove a Volume and all that it holds."""
         await asyncio.to_thread(shutil.rmtree, self._folder(volume_id), ignore_errors=True)
 
+    async def tidy(self) -> None:
+        """Remove the trees that newer ones have superseded, and what a killed commit left; never what is committed."""
+        await asyncio.to_thread(self._tidy)
+
     async def attach(self, task_id: str, volume_id: str, path: Path, *, read_only: bool) -> None:
         """Lay out an attempt's view of a Volume, as last committed, at a path that does not exist yet."""
         await asyncio.to_thread(self._attach, task_id, volume_id, path, read_only=read_only)
@@ -152,6 +156,12 @@ class DirectoryVolumes:
                 return
             (folder / "versions" / "0").mkdir(parents=True, exist_ok=True)
             (folder / "head").symlink_to("versions/0")
+
+    def _tidy(self) -> None:
+        for folder in self._root.iterdir() if self._root.is_dir() else ():
+            with self._locked(folder.name):
+                if (folder / "head").is_symlink():
+                    _drop_superseded(folder)
 
     def _attach(self, task_id: str, volume_id: str, path: Path, *, read_only: bool) -> None:
         view = _View(path=path, read_only=read_only)
@@ -253,10 +263,7 @@ class DirectoryVolumes:
         sync_directory(folder)
         # Those before stay a while for whoever reads a file of them right now; views are copies and need none.
         os.utime(head)  # it is old from now on
-        with suppress(OSError):
-            for old in (folder / "versions").iterdir():
-                if int(old.name) < int(head.name) and time.time() - old.stat().st_mtime > _READING_S:
-                    shutil.rmtree(old)
+        _drop_superseded(folder)
 
     def _view(self, task_id: str, volume_id: str) -> _View:
         view = self._views.get((task_id, volume_id))
@@ -283,6 +290,15 @@ class DirectoryVolumes:
             lock = self._locks.setdefault(volume_id, threading.Lock())
         with lock:
             yield
+
+
+def _drop_superseded(folder: Path) -> None:
+    """Remove the trees of a Volume that are not its head, but for those that may be being read."""
+    head = (folder / "head").readlink().name
+    with suppress(OSError):
+        for tree in (folder / "versions").iterdir():
+            if tree.name != head and time.time() - tree.stat().st_mtime > _READING_S:
+                shutil.rmtree(tree)
 
 
 def _link(source: str, target: str) -> None:

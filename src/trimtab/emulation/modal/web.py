@@ -138,6 +138,8 @@ class Web:
         words = await request.json()
         dry_run = bool(words["dry_run"])
         found = self._plane.prune(older_s=float(words["older_s"]), dry_run=dry_run)
+        if not dry_run:
+            await self._plane.execution.volumes.tidy()
         images = await asyncio.to_thread(prune_images, self._plane.execution.built, found, dry_run=dry_run)
         return web.json_response(told(found, images))
 
