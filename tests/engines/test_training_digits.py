@@ -59,7 +59,7 @@ def test_what_a_short_training_draws_is_mostly_recognised(
     assert classify(words(root, place, "classifier.yaml", "judge")) == 0  # it is there already, after the test above
     assert learn_to_draw(words(root, place, "dit-smoke.yaml", "short")) == 0
     parts = recognised(place, "short", capsys)
-    assert sum(parts.values()) / len(parts) >= 0.6  # 0.1 by chance; measured: 0.81
+    assert sum(parts.values()) / len(parts) >= 0.7  # 0.1 by chance; measured: 0.94
 
 
 @pytest.mark.skipif(
