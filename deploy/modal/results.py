@@ -86,6 +86,9 @@ def listed(volume: modal.Volume, run_id: str | None) -> dict[str, Any]:
             sent = {name: one for name, one in sent.items() if isinstance(one, dict) and one.get("run_id") == run_id}
         calls = sorted(_open_calls(records.values(), sent.values()))
         states = dict(zip(calls, pool.map(_state, calls), strict=True))
+        # What ended after its record was read and before its call was asked for has a newer record by now.
+        stale = [name for name, record in records.items() if was_under_way(record, states)]
+        records |= zip(stale, pool.map(lambda name: _document(volume, name), stale), strict=True)
     return {
         "records": {name: record for name, record in records.items() if record is not None},
         "launches": {name: launch for name, launch in sent.items() if launch is not None},
@@ -173,6 +176,14 @@ def _open_calls(records: Iterable[Any], launches: Iterable[Any]) -> set[str]:
     sent = [launch for launch in launches if isinstance(launch, dict)]
     calls |= {launch.get("call_id") for launch in sent if launch.get("run_id") not in finished}
     return {call for call in calls if isinstance(call, str)}
+
+
+def was_under_way(record: Any, states: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Tell whether a record's last attempt had not ended, though its call has."""
+    attempts = record.get("attempts") if isinstance(record, dict) else None
+    if not attempts or attempts[-1].get("outcome") != "running":
+        return False
+    return states.get(attempts[-1].get("call"), {}).get("state") not in (None, "running")
 
 
 def _state(call_id: str) -> dict[str, Any]:
