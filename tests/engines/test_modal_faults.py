@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from modal_proto import api_pb2
 from modal_proto.api_grpc import ModalClientStub
 
 from tests.support.disk import small_disk
-from tests.support.engine import require_engine
-from tests.support.modal_plane import ModalPlane, embedded_modal, wait_until
+from tests.support.engine import BASE_IMAGE, require_engine
+from tests.support.modal_plane import ENVIRONMENT, WORKSPACE, ModalPlane, embedded_modal, wait_until
 from trimtab.emulation.modal import control, namespaces
 from trimtab.emulation.modal.containers import LABEL
 from trimtab.emulation.modal.place import plane_name
 from trimtab.emulation.modal.server import MAX_MESSAGE_BYTES
+from trimtab.emulation.modal.settings import PlaneSettings
 from trimtab.errors import ProgramError
 
 pytestmark = pytest.mark.xdist_group("engine")
@@ -74,25 +75,38 @@ def kill(plane: ModalPlane) -> None:
     wait_until(lambda: control.status(plane.running.state_dir) is None)
 
 
-def of_this_plane(plane: ModalPlane) -> list[object]:
+def asked(plane: ModalPlane, sql: str) -> int:
+    """Count something in the plane's file, whether it runs or not: a client would take a second."""
+    with closing(sqlite3.connect(f"file:{plane.running.state_dir / 'state.db'}?mode=ro", uri=True)) as state:
+        count: int = state.execute(sql).fetchone()[0]
+    return count
+
+
+SAID = "SELECT count(*) FROM log WHERE data LIKE 'waiting%'"
+FINISHED = "SELECT count(*) FROM input WHERE entry NOT NULL"
+
+
+def test_a_killed_plane_is_told_and_what_it_left_running_is_ended_and_run_again(root: Path, tmp_path: Path) -> None:
     engine = require_engine()
-    return list(engine.containers.list(filters={"label": f"{LABEL}={plane_name(plane.running.state_dir)}"}))
-
-
-def test_what_a_killed_plane_left_running_is_ended_by_down_and_its_inputs_run_again(tmp_path: Path) -> None:
-    require_engine()
+    (tmp_path / "faults.py").write_text(f"{APP}\n@app.local_entrypoint()\ndef main():\n    waits.remote(1.5)\n")
+    env = {**os.environ, "TRIMTAB_ROOT": str(root), "TRIMTAB_STATE": str(tmp_path)}
+    argv = (sys.executable, "-m", "trimtab", "modal", "run", tmp_path / "faults.py")
     with embedded_modal(tmp_path, runner="docker") as plane:
-        deploy(plane)
-        call = spawn(plane, "waits", 3)
-        plane.wait_for_log("faults", "waiting")
-        kill(plane)
-        assert control.left_running(plane.running.state_dir) == 1
-        assert len(of_this_plane(plane)) == 1
-        assert control.stop(plane.running.state_dir) is False  # what `down` does: there is no plane to stop
-        assert of_this_plane(plane) == []
-        assert control.left_running(plane.running.state_dir) == 0
+        ours = {"label": f"{LABEL}={plane_name(plane.running.state_dir)}"}
+        with subprocess.Popen(argv, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            wait_until(lambda: asked(plane, SAID))
+            kill(plane)
+            assert control.left_running(plane.running.state_dir) == 1
+            assert len(engine.containers.list(filters=ours, ignore_removed=True)) == 1
+            assert control.stop(plane.running.state_dir) is False  # what `down` does: there is no plane to stop
+            assert engine.containers.list(filters=ours, ignore_removed=True) == []
+            assert control.left_running(plane.running.state_dir) == 0
+            output, _ = process.communicate(timeout=90)
+        assert process.returncode == 4
+        assert "the embedded Modal ended meanwhile" in output
         plane.restart()
-        assert result(plane, call) == "waited"
+        wait_until(lambda: asked(plane, FINISHED))
+        assert asked(plane, SAID) == 2
 
 
 @needs_namespaces
@@ -100,7 +114,7 @@ def test_a_killed_plane_s_processes_end_with_it_and_leave_no_mount(tmp_path: Pat
     with embedded_modal(tmp_path, runner="namespace") as plane:
         deploy(plane)
         spawn(plane, "waits", 60)
-        plane.wait_for_log("faults", "waiting")
+        wait_until(lambda: asked(plane, SAID))
         children = psutil.Process(plane.running.pid).children(recursive=True)
         assert children
         kill(plane)
@@ -115,8 +129,8 @@ def test_a_killed_plane_s_processes_end_with_it_and_leave_no_mount(tmp_path: Pat
 def test_a_full_disk_ends_the_plane_with_what_to_do_and_the_next_goes_on(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "64m") as disk, embedded_modal(disk, runner="namespace") as plane:
         deploy(plane)
-        call = spawn(plane, "talks", 150)
-        plane.wait_for_log("faults", "word 2 ")
+        call = spawn(plane, "talks", 50)
+        wait_until(lambda: asked(plane, "SELECT count(*) FROM log WHERE data LIKE 'word 2 %'"))
         filler = disk / "filler"
         with suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
@@ -131,57 +145,49 @@ def test_a_full_disk_ends_the_plane_with_what_to_do_and_the_next_goes_on(tmp_pat
         assert "the embedded Modal has no room" in failed.value.why
         filler.unlink()
         plane.restart()
-        assert result(plane, call) == 150
+        assert result(plane, call) == 50
+
+
+def settings() -> PlaneSettings:
+    return PlaneSettings(
+        workspace=WORKSPACE, environment=ENVIRONMENT, runner="namespace", base_image=BASE_IMAGE, aws_state_dir=""
+    )
 
 
 @pytest.mark.parametrize("name", ["state.db", "token.json"])
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, name: str) -> None:
-    with embedded_modal(tmp_path, runner="namespace") as plane:
-        control.stop(plane.running.state_dir)
-        for leftover in plane.running.state_dir.glob("state.db-*"):
-            leftover.unlink()
-        (plane.running.state_dir / name).write_bytes(b"\0" * 8192)
-        with pytest.raises(ProgramError) as failed:
-            control.ensure_running(plane.running.state_dir, plane.settings)
-        assert f"{name}" in failed.value.why
-        assert "next: " in failed.value.why
-        assert "Traceback" not in failed.value.why
-
-
-def test_a_record_that_is_damaged_while_the_plane_runs_is_named_with_who_to_end(tmp_path: Path) -> None:
-    with embedded_modal(tmp_path, runner="namespace") as plane:
-        record = plane.running.state_dir / "plane.json"
-        right = record.read_bytes()
-        record.write_text("{")
-        with pytest.raises(ProgramError) as failed:
-            control.status(plane.running.state_dir)
-        record.write_bytes(right)
-        assert "plane.json" in failed.value.what
-        assert "plane.lock" in failed.value.remedy
+    (tmp_path / name).write_bytes(b"\0" * 8192)
+    with pytest.raises(ProgramError) as failed:
+        control.ensure_running(tmp_path, settings())
+    assert f"{name}" in failed.value.why
+    assert "next: " in failed.value.why
+    assert "Traceback" not in failed.value.why
 
 
 def test_four_starts_at_once_start_one(tmp_path: Path) -> None:
-    with embedded_modal(tmp_path, runner="namespace") as plane:
-        control.stop(plane.running.state_dir)
-        with ThreadPoolExecutor(4) as threads:
-            starts = [threads.submit(control.ensure_running, plane.running.state_dir, plane.settings) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        starts = [threads.submit(control.ensure_running, tmp_path, settings()) for _ in range(4)]
+    try:
         assert len({start.result().pid for start in starts}) == 1
-
-
-def test_a_state_of_an_older_trimtab_is_read(tmp_path: Path) -> None:
-    with embedded_modal(tmp_path, runner="namespace") as plane:
-        control.stop(plane.running.state_dir)
-        with sqlite3.connect(plane.running.state_dir / "state.db") as state:
-            state.execute("ALTER TABLE input DROP COLUMN finished_at")
-        state.close()
-        plane.restart()
-        assert plane.record()["apps"] == []
+    finally:
+        control.stop(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModalPlane]:
     with embedded_modal(tmp_path_factory.mktemp("hostile"), runner="namespace") as running:
         yield running
+
+
+def test_a_record_that_is_damaged_while_the_plane_runs_is_named_with_who_to_end(plane: ModalPlane) -> None:
+    record = plane.running.state_dir / "plane.json"
+    right = record.read_bytes()
+    record.write_text("{")
+    with pytest.raises(ProgramError) as failed:
+        control.status(plane.running.state_dir)
+    record.write_bytes(right)
+    assert "plane.json" in failed.value.what
+    assert "plane.lock" in failed.value.remedy
 
 
 def token(plane: ModalPlane) -> dict[str, str]:
@@ -255,17 +261,3 @@ def test_what_leads_out_or_is_not_there_or_makes_no_sense_is_refused_and_not_log
 
 def mount(file: api_pb2.MountFile) -> api_pb2.MountGetOrCreateRequest:
     return api_pb2.MountGetOrCreateRequest(files=[file])
-
-
-def test_a_client_whose_plane_is_gone_is_told_so(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "faults.py").write_text(f"{APP}\n@app.local_entrypoint()\ndef main():\n    waits.remote(60)\n")
-    env = {**os.environ, "TRIMTAB_ROOT": str(root), "TRIMTAB_STATE": str(tmp_path)}
-    argv = (sys.executable, "-m", "trimtab", "modal", "run", tmp_path / "faults.py")
-    with embedded_modal(tmp_path, runner="auto") as plane:
-        with subprocess.Popen(argv, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-            wait_until(lambda: any(app["containers"] for app in plane.record()["apps"]))
-            kill(plane)
-            output, _ = process.communicate(timeout=90)
-        assert process.returncode == 4
-        assert "the embedded Modal ended meanwhile" in output
-        assert "what was called and has no result yet runs again" in output

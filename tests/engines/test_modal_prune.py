@@ -55,7 +55,8 @@ def main():
 CALLS = """
 f = modal.Function.from_name("holds", "big")
 call = f.spawn(4_000_000)
-answer = [call.object_id, len(call.get())]
+waiting = modal.Function.from_name("holds", "waits").spawn(2)
+answer = [call.object_id, len(call.get()), waiting.object_id]
 """
 STILL = """
 answer = [
@@ -88,26 +89,21 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModalPlane]:
 
 
 @needs_namespaces
-def test_what_is_held_is_told_by_kind_and_by_volume(plane: ModalPlane) -> None:
-    plane.python(CALLS)
+def test_what_is_held_is_told_and_pruning_takes_nothing_from_a_call_that_runs(plane: ModalPlane) -> None:
+    _, _, waiting = plane.python(CALLS)
     holds = plane.running.ask("holdings")
     assert holds["bytes"]["blobs"] >= 7_000_000
     assert [volume["name"] for volume in holds["volumes"]] == ["holds-data"]
     assert holds["prunable"]["files"] == 0  # all of it is younger than a week
-
-
-@needs_namespaces
-def test_pruning_while_a_call_runs_takes_nothing_from_it(plane: ModalPlane) -> None:
-    call = plane.python("answer = modal.Function.from_name('holds', 'waits').spawn(3).object_id")
-    plane.wait_for_log("holds", "waiting")
     plane.running.ask("prune", {"older_s": 0, "dry_run": False})
-    assert plane.python(f"answer = modal.FunctionCall.from_id('{call}').get(timeout=60)") == "waited"
-    assert plane.python(STILL) == [2, "kept"]
+    code = f"{STILL}\nanswer.append(modal.FunctionCall.from_id('{waiting}').get(timeout=60))"
+    assert plane.python(code) == [2, "kept", "waited"]
 
 
 @needs_namespaces
 def test_what_nothing_needs_goes_and_all_else_works_on(plane: ModalPlane) -> None:
-    call, size = plane.python(CALLS)
+    call, size, waiting = plane.python(CALLS)
+    plane.python(f"answer = modal.FunctionCall.from_id('{waiting}').get(timeout=60)")
     (plane.running.state_dir / "client" / "0.0-3.11").mkdir(parents=True)
     control.stop(plane.running.state_dir)
     blobs = files(plane, "blobs")
@@ -153,8 +149,6 @@ def test_what_a_killed_pruning_left_goes_with_the_next(plane: ModalPlane) -> Non
     assert 0 < left < 5_000
     assert prune(plane, older_s=0)["files"] == left
     assert list(blobs.iterdir()) == []
-    plane.restart()
-    assert plane.python(STILL) == [2, "kept"]
 
 
 IMAGE = """

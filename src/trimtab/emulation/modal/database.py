@@ -59,7 +59,8 @@ class Database(sqlite3.Connection):
 
     def shrink(self) -> None:
         """Give the file's unused pages back to the file system."""
-        self.execute("PRAGMA incremental_vacuum").fetchall()
+        with self._telling():
+            self.executescript("PRAGMA incremental_vacuum")  # `execute` would take one step, which is one page
         self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     @contextmanager
