@@ -50,7 +50,7 @@ WANTED = ImagesWanted(services=(), variant="cpu", release=True)
 SIZES = tomllib.loads((ROOT / "services" / "sizes-cpu.toml").read_text())
 ROOM = round(1.3 * SIZES["base"]["kept_bytes"])  # the base image is on the disk already: B is taken
 _MB = 1_000_000
-_BALLAST = 4 * MIB
+_BALLAST = 2 * MIB
 
 
 class Standing:
