@@ -92,6 +92,7 @@ def run_job(
                 remedy="give its id with --run-id, or leave --resume out to begin it",
             )
         retention = _retention(job, values)
+        hooks.stop()  # asked from here on: what interrupts now is recorded, where before it may end the process at once
         with open_store(
             results / fresh.run_directory,
             run_id=fresh.run_id,

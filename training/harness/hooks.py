@@ -31,9 +31,11 @@ class Result:
 class Hooks:
     """What the surroundings lend: when to stop, whom to tell, how to commit where the file system needs that.
 
-    `stop` becomes true when the platform interrupts, which leaves `grace_s`; `limits` are kept to without being told.
-    `backup` is where the run is copied to, and brought back from when it is not here. `began` is when the machine's
-    time began to count, `call` the platform's name for what was launched; both are for the record.
+    `stop` becomes true when the platform interrupts, which leaves `grace_s`. It is asked once when the run is about to
+    be held, and then before each step; before the first time an interrupt may end the process at once. `limits` are
+    kept to without being told. `backup` is where the run is copied to, and brought back from when it is not here.
+    `began` is when the machine's time began to count, `call` the platform's name for what was launched; both are for
+    the record.
     """
 
     stop: Callable[[], bool] = lambda: False

@@ -30,7 +30,7 @@ class KilledError(BaseException):
 
 def attempt(run: TinyRun, results: Path, *, stop_at: int | None = None, kill_at: int | None = None) -> Result | None:
     """Run one attempt that is interrupted or killed after so many steps of its own, or None where it was killed."""
-    counter = itertools.count()
+    counter = itertools.count(-1)  # it is asked once before the first step
 
     def stop() -> bool:
         done = next(counter)
@@ -114,7 +114,7 @@ def test_the_classifier_interrupted_in_mid_epoch_ends_as_one_run_does(tmp_path: 
     data, config = small_folder(tmp_path / "digits"), small_config(tmp_path / "config.yaml")
 
     def train(results: Path, steps: int | None) -> str:
-        counter = itertools.count()
+        counter = itertools.count(-1)  # it is asked once before the first step
         hooks = Hooks(stop=lambda: steps is not None and next(counter) >= steps)
         return run_job("classifier", config=config, data=data, results=results, run_id="r1", hooks=hooks).outcome
 
