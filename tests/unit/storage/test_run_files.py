@@ -27,6 +27,7 @@ class Elsewhere:
     sent: list[str] = field(default_factory=list)
     damaged: set[str] = field(default_factory=set)
     vanishing: set[str] = field(default_factory=set)
+    replaced: set[str] = field(default_factory=set)
     dies_after: int | None = None
 
     def files(self, folder: str) -> Mapping[str, int]:
@@ -41,6 +42,8 @@ class Elsewhere:
                 raise ProgramError("the line is cut", why="a test", remedy="again")
             target = into / path
             target.parent.mkdir(parents=True, exist_ok=True)
+            if path in self.replaced:
+                (self.results / path).write_bytes((self.results / path).read_bytes() + b"more")
             content = (self.results / path).read_bytes()
             target.write_bytes(content[:-1] + b"?" if path in self.damaged else content)
             self.sent.append(path)
@@ -126,6 +129,19 @@ def test_what_arrives_damaged_is_fetched_again_and_then_refused_by_name(
     elsewhere.damaged = set()
     fetch(elsewhere, run, here)
     assert (here / path).read_bytes() == (elsewhere.results / path).read_bytes()
+
+
+def test_a_table_that_a_running_run_replaces_meanwhile_is_taken_as_it_came(
+    elsewhere: Elsewhere, run: RunRecord, tmp_path: Path
+) -> None:
+    here, path = tmp_path / "here", "evaluations/tides/r1/scores.json"
+    elsewhere.replaced = {path}
+    assert fetch(elsewhere, run, here) == (9, 9)
+    assert (here / path).read_text() == (elsewhere.results / path).read_text() == "{}more"
+    elsewhere.replaced = {f"{run.run_directory}/model.pt"}
+    (here / run.run_directory / "model.pt").unlink()
+    with pytest.raises(ProgramError, match="did not arrive as it was written"):
+        fetch(elsewhere, run, here)
 
 
 def test_a_damaged_copy_here_is_replaced_and_the_others_stay(
