@@ -11,6 +11,7 @@ import argparse
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import NoReturn
 
@@ -67,10 +68,14 @@ class Launch:
             raise UsageError(
                 "--config and --config-path say the same twice", why="both name a file", remedy="leave one out"
             )
-        if self.cap_seconds < 0:
-            raise UsageError("--cap-seconds is negative", why=f"it is {self.cap_seconds:g}", remedy="give seconds")
-        if self.max_usd < 0:
-            raise UsageError("--max-usd is negative", why=f"it is {self.max_usd:g}", remedy="give dollars")
+        for word, given, unit in (
+            ("--cap-seconds", self.cap_seconds, "seconds"),
+            ("--max-usd", self.max_usd, "dollars"),
+        ):
+            if not 0 <= given < inf:
+                raise UsageError(
+                    f"{word} {given:g} caps nothing", why=f"it is no amount of {unit}", remedy=f"give {unit}"
+                )
         if self.cap_seconds and self.max_usd:
             raise UsageError(
                 "--cap-seconds and --max-usd say two things", why="each caps the run", remedy="leave one out"

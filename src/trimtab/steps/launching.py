@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -140,6 +141,10 @@ def priced(project: Project, wanted: Wanted, prices: Prices, machine: Machine) -
         cases = estimate(machine, work, prices)
     usd_per_hour = sum(machine.usd_per_hour(prices).values())
     if wanted.max_usd is not None:
+        if not isfinite(wanted.max_usd):
+            raise UsageError(
+                f"--max-usd {wanted.max_usd:g} is no amount", why="it would cap nothing", remedy="give dollars"
+            )
         _left_s(wanted.max_usd, usd_per_hour, spent_usd=0.0)
     found = Priced(
         machine=machine,

@@ -136,6 +136,14 @@ def test_a_cap_in_which_nothing_can_be_done_is_refused_by_its_price_alone(projec
     assert "what is left is 59 s of a machine at 0.055 $/h" in refused.value.why
 
 
+@pytest.mark.parametrize("max_usd", [float("nan"), float("inf")])
+def test_a_cap_that_is_no_amount_is_refused(project: Project, max_usd: float) -> None:
+    modal = Remembering()
+    with pytest.raises(UsageError, match="is no amount"):
+        send(project, modal, max_usd=max_usd)
+    assert modal.sent == []
+
+
 @pytest.mark.parametrize(("outcome", "call"), [("finished", "finished"), ("running", "running")])
 def test_what_runs_or_has_finished_is_not_sent_again(project: Project, outcome: str, call: str) -> None:
     modal = known(attempt(0, 30 if outcome == "finished" else None, outcome=outcome), call=call)
