@@ -15,6 +15,7 @@ from tests.support.engine import BASE_IMAGE, require_engine
 from tests.support.modal_plane import ModalPlane, embedded_modal, wait_until
 from trimtab.emulation.modal import control, namespaces
 from trimtab.emulation.modal.images import DockerImages
+from trimtab.emulation.modal.place import plane_name
 from trimtab.emulation.modal.pruning import prune_at_rest
 
 pytestmark = pytest.mark.xdist_group("engine")
@@ -131,6 +132,7 @@ def test_what_nothing_needs_goes_and_all_else_works_on(plane: ModalPlane) -> Non
 KILLED = """
 import sys
 from pathlib import Path
+from trimtab.emulation.modal.place import plane_name
 from trimtab.emulation.modal.pruning import prune_at_rest
 prune_at_rest(Path(sys.argv[1]), None, older_s=0, dry_run=False, sending_s=0)
 """
@@ -183,8 +185,7 @@ def test_an_image_goes_when_no_app_needs_it_and_is_built_again_when_one_does(tmp
         (goes,) = built().keys() - {stays}
         wait_until(lambda: [app["state"] for app in plane.record()["apps"]] == ["deployed", "stopped"])
         try:
-            other = DockerImages(tmp_path / "other", BASE_IMAGE)  # a plane that gave the same image its name
-            theirs = f"{goes.rpartition('-')[0]}-{other._plane}"
+            theirs = f"{goes.rpartition('-')[0]}-{plane_name(tmp_path)}"  # of a plane that needs the same image
             engine.images.get(goes).tag(theirs)
             control.stop(plane.running.state_dir)
             images = DockerImages(plane.running.state_dir, BASE_IMAGE)

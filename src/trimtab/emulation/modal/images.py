@@ -1,9 +1,6 @@
 """Images that a client defined, built into this machine's Docker engine, each layer once. Touches its own folder and
-images of its own name. What is built and from what is decided in `dockerfiles.py`.
-
-An image is `trimtab-modal:DIGEST-PLANE`: by what it is made of, and for which plane. Planes that need the same image
-each give it their own name, so the engine itself counts who needs it, and keeps it until the last name is gone. The
-file `images/DIGEST` of a plane's folder was touched when it last used the image.
+images of its own name. What is built and from what is decided in `dockerfiles.py`; what they are called, and how they
+go, in `engine_images.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +12,6 @@ import shutil
 import threading
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +19,7 @@ from trimtab.emulation.modal.attempt import ImageDefinition, ImageFailedError, L
 from trimtab.emulation.modal.client_packages import PYTHON
 from trimtab.emulation.modal.clone import clone_file
 from trimtab.emulation.modal.dockerfiles import WHEELS, digest_of, dockerfile, recipe_of
-from trimtab.emulation.modal.place import plane_name
+from trimtab.emulation.modal.engine_images import BuiltImage, EngineImages
 from trimtab.errors import ProgramError
 from trimtab.images.build import INDEX_VARIABLES
 from trimtab.images.engine import connect, image_or_none
@@ -31,24 +27,10 @@ from trimtab.process import Command, ProcessRunner, Secret
 
 if TYPE_CHECKING:
     from docker import DockerClient
-    from docker.models.images import Image
 
 LABEL: Final = "org.trimtab.modal.image"
-_REPOSITORY: Final = "trimtab-modal"
-_CANDIDATE: Final = "-candidate"
-_DIGEST_LENGTH: Final = 24
 _PROGRESS: Final = re.compile(r"^#\d+ (\[|\d+\.\d+ |ERROR)")
 _VERSION_PROGRAM: Final = "import sys; print('%d.%d' % sys.version_info[:2])"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltImage:
-    """An image that a plane has a name for. `own_bytes` is what the engine gets back when that name goes."""
-
-    reference: str
-    own_bytes: int
-    used_at: float
-    is_needed: bool
 
 
 class DockerImages:
@@ -57,7 +39,7 @@ class DockerImages:
     def __init__(self, state_dir: Path, base_image: str) -> None:
         """`base_image` is the catalogue's: what stands for Modal's own images."""
         self._folder = state_dir / "images"
-        self._plane = plane_name(state_dir)
+        self._kept = EngineImages(state_dir)
         self._base_image = base_image
         self._ready: dict[str, str] = {}
         self._digests: dict[str, str] = {}
@@ -68,7 +50,7 @@ class DockerImages:
         reference = self._ready.get(self._digests.get(image.image_id, ""))
         if reference is None or image.force:
             return False
-        self._note_use(reference)
+        self._kept.note_use(reference)
         return True
 
     async def ensure(self, image: ImageDefinition, log: LogSink) -> None:
@@ -85,7 +67,7 @@ class DockerImages:
         reference = self._ready.get(self._digests.get(image.image_id, ""))
         if reference is None:
             raise ImageFailedError(f"image {image.image_id} is not built", why="nobody asked", remedy="run it again")
-        self._note_use(reference)
+        self._kept.note_use(reference)
         return reference
 
     def forget(self, image: ImageDefinition) -> None:
@@ -94,82 +76,25 @@ class DockerImages:
 
     def sweep(self, client: DockerClient) -> None:
         """Take away what a build left that was killed."""
-        for name in self._names(client):
-            if name.endswith(_CANDIDATE):
-                client.images.remove(name)
-        with suppress(FileNotFoundError):
-            for left in self._folder.iterdir():
-                if left.is_dir() or left.suffix:
-                    _remove(left)
+        self._kept.drop_candidates(client)
+        for context in self._folder.glob("im-*"):
+            _remove(context)
 
     def holdings(self, needed: Iterable[ImageDefinition]) -> tuple[BuiltImage, ...]:
         """Return the images of this plane, the dearest first. `needed` are those that it still may start."""
-        client = connect()
-        keep = {self._tag(digest_of(image, base_image=self._base_image)) for image in _with_bases(needed)}
-        images = [image_or_none(client, one["Id"]) for one in client.api.images()]
-        sizes = {_layers(image): int(image.attrs["Size"]) for image in images if image is not None}
-        seen: set[tuple[str, ...]] = set()
-        found = []
-        for name in self._names(client):
-            image = image_or_none(client, name)
-            if image is None or name.endswith(_CANDIDATE):
-                continue
-            layers = _layers(image)
-            below = max((size for other, size in sizes.items() if _stands_on(layers, other)), default=0)
-            is_alone = len(image.tags) == 1 and layers not in seen  # an image that only sets a variable adds no layer
-            seen.add(layers)
-            found.append(
-                BuiltImage(
-                    reference=name,
-                    own_bytes=int(image.attrs["Size"]) - below if is_alone else 0,
-                    used_at=self._used_at(name),
-                    is_needed=name in keep,
-                )
-            )
-        return tuple(sorted(found, key=lambda one: one.own_bytes, reverse=True))
+        names = {self._kept.name_of(digest_of(one, base_image=self._base_image)) for one in _with_bases(needed)}
+        return self._kept.holdings(connect(), names)
 
-    def remove(self, references: Collection[str], *, unused_since: float) -> tuple[str, ...]:
-        """Take images away, and return those that went: none while one is built, and none that is used meanwhile."""
-        from docker.errors import APIError
-
-        client = connect()
-        gone: list[str] = []
+    def remove(self, names: Collection[str], *, unused_since: float) -> tuple[str, ...]:
+        """Take images away, and return those that went: none while one is built, and none that is used."""
         if not self._lock.acquire(blocking=False):
             return ()
         try:
-            for reference in references:
-                if self._used_at(reference) >= unused_since:
-                    continue
-                with suppress(APIError):  # a container holds it
-                    client.images.remove(reference)
-                    gone.append(reference)
-                    self._use_of(reference).unlink(missing_ok=True)
+            gone = self._kept.remove(connect(), names, unused_since=unused_since)
             self._ready = {digest: name for digest, name in self._ready.items() if name not in gone}
         finally:
             self._lock.release()
-        return tuple(gone)
-
-    def _tag(self, digest: str) -> str:
-        return f"{_REPOSITORY}:{digest[:_DIGEST_LENGTH]}-{self._plane}"
-
-    def _names(self, client: DockerClient) -> list[str]:
-        """Return the names of this plane's images, half-built ones too."""
-        ours = (f"-{self._plane}", f"-{self._plane}{_CANDIDATE}")
-        return [name for name in _all_names(client) if name.endswith(ours)]
-
-    def _use_of(self, reference: str) -> Path:
-        return self._folder / reference.partition(":")[2][:_DIGEST_LENGTH]
-
-    def _note_use(self, reference: str) -> None:
-        if reference.startswith(f"{_REPOSITORY}:"):
-            self._folder.mkdir(exist_ok=True)
-            self._use_of(reference).touch()
-
-    def _used_at(self, reference: str) -> float:
-        try:
-            return self._use_of(reference).stat().st_mtime
-        except FileNotFoundError:
-            return 0.0
+        return gone
 
     def build(self, image: ImageDefinition, say: LogSink) -> str:
         """Build what is missing, one image at a time, and return its name in the engine."""
@@ -193,13 +118,13 @@ class DockerImages:
         base = recipe.base if image.base is None else self._build(client, image.base, say)
         if base is None:
             raise AssertionError("a recipe without a base is a recipe on another image")
-        reference = self._tag(digest) if recipe.commands else base
-        if not image.force and _is_here(client, reference, of_any_plane=reference.rpartition("-")[0]):
+        reference = self._kept.name_of(digest) if recipe.commands else base
+        if not image.force and self._kept.has(client, reference):
             self._ready[digest] = reference
-            self._note_use(reference)
+            self._kept.note_use(reference)
             return reference
         if recipe.commands:
-            candidate = f"{reference}{_CANDIDATE}"
+            candidate = self._kept.candidate_of(reference)
             self._run_build(image, base, candidate, say)
             _require_python(client, candidate, image)
             client.images.get(candidate).tag(reference)
@@ -208,7 +133,7 @@ class DockerImages:
             _pull(client, reference, say)
             _require_python(client, reference, image)
         self._ready[digest] = reference
-        self._note_use(reference)
+        self._kept.note_use(reference)
         return reference
 
     def _run_build(self, image: ImageDefinition, base: str, tag: str, say: LogSink) -> None:
@@ -292,38 +217,12 @@ def _tell(line: str, say: LogSink) -> None:
         say(LogStream.STDERR, f"{line}\n")
 
 
-def _is_here(client: DockerClient, reference: str, *, of_any_plane: str) -> bool:
-    """Tell whether the engine has an image; one of our own that another plane built is given this name too."""
-    if image_or_none(client, reference) is not None:
-        return True
-    if not reference.startswith(f"{_REPOSITORY}:"):
-        return False
-    for name in _all_names(client):
-        image = image_or_none(client, name) if name.startswith(of_any_plane) and not name.endswith(_CANDIDATE) else None
-        if image is not None:
-            return bool(image.tag(reference))
-    return False
-
-
-def _all_names(client: DockerClient) -> list[str]:
-    """Return the names of every plane's images. Asks for the list alone: any of them may be removed meanwhile."""
-    return [name for image in client.api.images(name=_REPOSITORY) for name in image["RepoTags"] or ()]
-
-
-def _layers(image: Image) -> tuple[str, ...]:
-    return tuple(image.attrs["RootFS"].get("Layers") or ())
-
-
 def _with_bases(images: Iterable[ImageDefinition]) -> Iterable[ImageDefinition]:
     for image in images:
         below: ImageDefinition | None = image
         while below is not None:
             yield below
             below = below.base
-
-
-def _stands_on(layers: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    return len(other) < len(layers) and layers[: len(other)] == other
 
 
 def _remove(path: Path) -> None:

@@ -37,7 +37,8 @@ from trimtab.errors import TrimtabError
 
 if TYPE_CHECKING:
     from trimtab.emulation.modal.attempt import ImageDefinition
-    from trimtab.emulation.modal.images import BuiltImage, DockerImages
+    from trimtab.emulation.modal.engine_images import BuiltImage
+    from trimtab.emulation.modal.images import DockerImages
 
 SENDING_S: Final = 600.0
 """How long what was sent stays though nothing names it: the app that is to name it may be on its way."""
