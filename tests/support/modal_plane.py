@@ -23,7 +23,9 @@ import pytest
 from tests.support.engine import BASE_IMAGE
 from trimtab.emulation.modal import control
 from trimtab.emulation.modal.control import RunningPlane
+from trimtab.emulation.modal.place import plane_name
 from trimtab.emulation.modal.settings import PlaneSettings
+from trimtab.images.engine import connect_or_none
 from trimtab.process import Secret
 
 WORKSPACE = "ac-harbour01"
@@ -128,6 +130,18 @@ def embedded_modal(folder: Path, *, aws_state_dir: Path | None = None, **setting
         yield ModalPlane(running=running, settings=made, cwd=folder)
     finally:
         control.stop(state_dir)
+        _let_go_of_images(state_dir)
+
+
+def _let_go_of_images(state_dir: Path) -> None:
+    """Take a plane's name off the images that have another; the last name stays, so that no later test builds anew."""
+    client = connect_or_none()
+    for image in client.api.images(name="trimtab-modal") if client is not None else ():
+        names = image["RepoTags"] or []
+        ours = [name for name in names if name.endswith(f"-{plane_name(state_dir)}")]
+        if client is not None and len(names) > len(ours):
+            for name in ours:
+                client.images.remove(name)
 
 
 @pytest.fixture(scope="module")
