@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +24,15 @@ from tests.support.releases import PICTURE, build_front, build_mode
 from tests.support.vm import HOST, Vm, virtual_machine
 from trimtab.errors import HealthError, ProgramError, UsageError
 from trimtab.images.build import LABEL_INPUTS, LABEL_PROJECT
+from trimtab.images.front import front_or_none
 from trimtab.images.golden import HttpDoor
 from trimtab.images.host import engine_of, require_host
 from trimtab.images.inputs import service_inputs
 from trimtab.images.registry import push, remote_reference
+from trimtab.images.turn import TurnSpec, turn
 from trimtab.process import ProcessRunner
 from trimtab.project import Project
+from trimtab.steps.rollback import RollBack, RollBackHandler
 from trimtab.steps.service import Serve, ServiceHandler
 
 if TYPE_CHECKING:
@@ -153,6 +158,33 @@ def test_a_bad_release_is_refused_there_and_the_old_one_serves(coast: Coast, ima
     assert "| this is the last line of wrong" in caught.value.why
     assert coast.served() == "good"
     assert coast.containers(coast.there) == [f"{coast.name}-{SERVICE}-1", f"{coast.name}-{SERVICE}-front"]
+
+
+def test_an_image_that_others_sources_made_is_not_released_as_ours(coast: Coast, images: dict[str, str]) -> None:
+    manifest = coast.project.root / "services" / SERVICE / "models.toml"
+    manifest.write_text(f"{MANIFEST}# our own sources\n")
+    with pytest.raises(ProgramError, match="is not made from these sources") as caught:
+        coast.deploy(images["good"])
+    assert "run the same command again" in caught.value.remedy
+    assert coast.containers(coast.there) == []
+
+
+def test_a_rollback_that_waited_does_not_undo_what_it_did_not_know(coast: Coast, images: dict[str, str]) -> None:
+    coast.deploy(images["good"])
+    coast.deploy(images["better"])
+    rolling = RollBackHandler(coast.project, ProcessRunner(), coast.handler)
+    spec = TurnSpec(project=coast.name, service=SERVICE, image=images["good"], purpose="release of commit c0de")
+    with ThreadPoolExecutor() as beside, turn(coast.there, spec, say=print) as mine:
+        waits = threading.Event()
+        waiting = beside.submit(rolling.run, RollBack(service=SERVICE, host=HOST), lambda _line: waits.set())
+        assert waits.wait(30)
+        front = front_or_none(coast.there, coast.name, SERVICE)
+        assert front is not None
+        mine.require()
+        front.put_in_force(replace(front.record(), live=1), target=f"{coast.name}-{SERVICE}-2:8000")
+    with pytest.raises(UsageError, match=f"{SERVICE} was not rolled back") as caught:
+        waiting.result(60)
+    assert "release 1 took over from 2" in caught.value.why
 
 
 def test_a_rollback_there_needs_neither_a_registry_nor_our_images(coast: Coast, images: dict[str, str]) -> None:
