@@ -26,11 +26,18 @@ from tests.support.tiny_encoder import described, tiny_onnx
 from tests.support.training import SMALL_DIT, small_config, small_folder
 from trimtab.catalogue import load_catalogue
 from trimtab.emulation import aws
+from trimtab.emulation.bucket import EmbeddedBucket
 from trimtab.emulation.modal import bucket_mount
+from trimtab.errors import ProgramError
+from trimtab.process import ProcessRunner
+from trimtab.project import Project as DeskProject
 from trimtab.steps.modal_client import NOTED
+from trimtab.steps.provision import EMBEDDED_STACK
+from trimtab.steps.training import Train, TrainingHandler
 from trimtab.storage.checkpoints import published
 from trimtab.storage.datasets import push
 from trimtab.storage.objects import Place
+from trimtab.storage.runs import read_run
 
 pytestmark = [
     pytest.mark.xdist_group("engine"),
@@ -257,6 +264,28 @@ def test_what_a_person_stops_is_saved_and_not_tried_again(project: Project, tmp_
 
     assert len(wait_until(attempts)) == 1
     assert list(record.parent.parent.glob("checkpoints/*/*/stopped*/step-*"))
+
+
+def test_where_the_embedded_modal_cannot_run_the_job_is_a_program_here_with_the_same_words(
+    project: Project, pictures: Path, tmp_path: Path
+) -> None:
+    for path in ROOT.iterdir():
+        if path.name not in {"deploy", ".git", ".trimtab"}:
+            (tmp_path / path.name).symlink_to(path)
+    desk = DeskProject(
+        root=tmp_path, catalogue_path=ROOT / "trimtab.yaml", catalogue=CATALOGUE, state=project.folder / "state"
+    )
+    runner, said = ProcessRunner(), list[str]()
+    handler = TrainingHandler(desk, runner, EmbeddedBucket(desk, runner, stack=EMBEDDED_STACK))
+    with pytest.raises(ProgramError, match="exit code 2") as refused:
+        handler.run(Train(job="classifier", config=pictures, label="again", must_resume=True), said.append)
+    assert "to resume" in str(refused.value)
+    result = handler.run(Train(job="classifier", config=pictures), said.append)
+    assert "not on the embedded Modal, but as a program here: deploy/modal/app.py does not exist" in said
+    record = read_run(desk.state / "results", result["run_id"])
+    assert record is not None
+    assert (record.outcome, record.attempts[-1].call, len(record.epochs)) == ("finished", None, 2)
+    assert (desk.state / "results" / record.run_directory / "model.pt").is_file()
 
 
 def test_every_function_is_run_here() -> None:
