@@ -144,6 +144,7 @@ class _Lines:
 
     def __init__(self, command: Command, on_line: Callable[[str], None] | None) -> None:
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.is_interrupted = False
         self._command = command
         self._on_line = on_line
         self._pending = b""
@@ -157,6 +158,8 @@ class _Lines:
         for line in whole:
             text = self._command.without_secrets(line.decode(errors="replace").rstrip())
             self.tail.append(text)
+            if self.is_interrupted and text == "Traceback (most recent call last):":
+                self._on_line = None  # it did not wait for the interrupt: where that met it is nobody's concern
             if self._on_line is not None:
                 self._on_line(text)
 
@@ -280,6 +283,7 @@ def _end_group(process: subprocess.Popen[bytes], lines: _Lines, grace_s: float) 
     a shell starts in the background is deaf to SIGINT, and may outlive its leader.
     """
     until_s = time.monotonic() + grace_s
+    lines.is_interrupted = True
     try:
         _signal_group(process, signal.SIGINT)
         _read(process, lambda _: None, lines, lambda: time.monotonic() < until_s)
