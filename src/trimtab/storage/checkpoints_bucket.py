@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import secrets
 import tempfile
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -59,18 +59,20 @@ def open_bucket_store(
 ) -> BucketCheckpoints:
     """Open a run's directory below a prefix, marked when it is new. Raises UsageError when it is someone else's."""
     store = BucketCheckpoints(prefix=prefix, directory=f"{directory}/", retention=retention, notice=notice)
-    marker = store.directory + MARKER
-    try:
-        with prefix.reading(marker) as stream:
-            check_marker(stream.read(), run_id, store)
-    except FileNotFoundError:
-        if foreign := sorted(store.names()):
-            raise UsageError(
-                f"{store} is not a directory of checkpoints",
-                why=f"it has no {MARKER}, but it has {', '.join(foreign[:3])}",
-                remedy="give another results prefix or run id; nothing there was touched",
-            ) from None
-        store.put(MARKER, marker_of(run_id))
+    marker, found = marker_of(run_id), b""
+    with suppress(FileNotFoundError), prefix.reading(store.directory + MARKER) as stream:
+        found = stream.read()
+    if found == marker or not marker.startswith(found):
+        check_marker(found, run_id, store)
+        return store
+    # None, or the beginning of ours: below a mount, a writer that was killed leaves a half, which may be empty.
+    if foreign := sorted(name for name in store.names() if name != MARKER):
+        raise UsageError(
+            f"{store} is not a directory of checkpoints",
+            why=f"it has no whole {MARKER}, but it has {', '.join(foreign[:3])}",
+            remedy="give another results prefix or run id; nothing there was touched",
+        )
+    store.put(MARKER, marker)
     return store
 
 
@@ -217,11 +219,13 @@ class BucketCheckpoints:
     ) -> Checkpoint:
         name = name_of(step)
         if f"{name}/{MANIFEST}" in names:
-            raise UsageError(
-                f"{self}{name} is already there",
-                why="a checkpoint is written once",
-                remedy="go on from it, or give another step",
-            )
+            if self._read(name, names) is not None:
+                raise UsageError(
+                    f"{self}{name} is already there",
+                    why="a checkpoint is written once",
+                    remedy="go on from it, or give another step",
+                )
+            self.set_aside(name, f"its {MANIFEST} is not whole")  # below a mount, what a killed writer left
         for entry in entries:
             with open_file(entry.path) as stream:
                 self.prefix.put(f"{self.directory}{name}/{entry.path}", stream, sha256=entry.sha256)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.fragile import CutOffError, Fragile
 from trimtab.errors import UsageError
 from trimtab.storage.backups import Abandoned, Backup, restore
 from trimtab.storage.checkpoints import CheckpointStore, open_store, pin, published, unpin
@@ -119,6 +121,25 @@ def test_a_copy_that_is_abandoned_anywhere_is_whole_as_far_as_it_is_and_goes_on(
     backup.copy()
     assert backup.is_current()
     assert files(tmp_path / "bucket") == files(results)
+
+
+@pytest.mark.parametrize("changes", range(7))
+def test_a_copy_whose_writer_dies_in_any_change_is_whole_after_the_next(
+    results: Path, store: CheckpointStore, backup: Backup, tmp_path: Path, changes: int
+) -> None:
+    """The mark, a picture, a file and a manifest of each of two checkpoints, the record: seven puts, each left half."""
+    (store.directory / "curve.svg").write_text("<svg/>")
+    for step in (1, 2, 3):
+        save(store, step, 1 / step)
+    whole = MountedPrefix(tmp_path / "bucket")
+    with pytest.raises(CutOffError):
+        replace(backup, prefix=Fragile(whole, changes)).copy()
+    again = Backup(prefix=whole, results=results, run_id="r1", run_directory=RUN, retention=POLICY)
+    again.copy()
+    assert again.is_current()
+    there = files(tmp_path / "bucket")
+    assert {name: there[name] for name in files(results)} == files(results)
+    assert all(".broken/" in name for name in there.keys() - files(results).keys())
 
 
 def test_a_run_whose_results_are_gone_is_brought_back_to_the_byte(

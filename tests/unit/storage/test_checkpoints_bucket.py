@@ -8,49 +8,22 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
+from tests.support.fragile import CutOffError, Fragile
 from trimtab.errors import BudgetError, ProgramError, UsageError
+from trimtab.storage.checkpoint_manifests import marker_of
 from trimtab.storage.checkpoints import open_store, published
 from trimtab.storage.checkpoints_bucket import BucketCheckpoints, open_bucket_store
 from trimtab.storage.prefixes import MountedPrefix
 from trimtab.storage.retention import Retention
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from trimtab.storage.prefixes import Prefix
 
 KEEP_ALL = Retention(keep_last=99)
 RUN = "checkpoints/tides/2026-03-01/r1"
-
-
-class CutOffError(Exception):
-    """The writer dies here."""
-
-
-class Fragile:
-    """A bucket whose writer dies in one of its changes, counted from 0; the put that it dies in leaves a half."""
-
-    def __init__(self, bucket: MountedPrefix, changes: int) -> None:
-        self.sizes, self.reading = bucket.sizes, bucket.reading
-        self._bucket, self._left = bucket, changes
-
-    def put(self, name: str, content: BinaryIO, *, sha256: str | None) -> None:
-        whole = content.read()
-        dies = self._dies()
-        self._bucket.put(name, io.BytesIO(whole[: len(whole) // 2] if dies else whole), sha256=sha256)
-        if dies:
-            raise CutOffError
-
-    def remove(self, names: Sequence[str]) -> None:
-        for name in names:
-            if self._dies():
-                raise CutOffError
-            self._bucket.remove([name])
-
-    def _dies(self) -> bool:
-        self._left -= 1
-        return self._left < 0
 
 
 def opened(bucket: Prefix, retention: Retention = KEEP_ALL) -> BucketCheckpoints:
@@ -142,6 +115,17 @@ def test_another_run_s_prefix_and_one_of_something_else_are_refused_untouched(bu
     with pytest.raises(UsageError, match="thesis"):
         open_bucket_store(bucket, "other", run_id="r1", retention=KEEP_ALL)
     assert list(bucket.sizes("other/")) == ["other/thesis.txt"]
+
+
+@pytest.mark.parametrize("size_bytes", [0, 9])
+def test_a_mark_that_a_killed_writer_left_half_is_written_anew(bucket: MountedPrefix, size_bytes: int) -> None:
+    half = marker_of("r1")[:size_bytes]
+    bucket.put(f"{RUN}/CHECKPOINTS.json", io.BytesIO(half), sha256=None)
+    opened(bucket).save(1, content("a"))
+    assert steps(opened(bucket)) == [1]
+    bucket.put(f"{RUN}/CHECKPOINTS.json", io.BytesIO(half), sha256=None)
+    with pytest.raises(UsageError, match=r"no whole CHECKPOINTS\.json, but it has step-000000001"):
+        opened(bucket)
 
 
 def test_what_does_not_read_back_is_set_aside_and_nothing_is_removed(tmp_path: Path) -> None:
