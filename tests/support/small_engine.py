@@ -73,6 +73,7 @@ def small_engine(size_bytes: int) -> Iterator[SmallEngine]:
         _start(folder, data_root, host, _bridge(later), later)
         client = docker.DockerClient(base_url=host, timeout=60)
         later.callback(client.close)
+        later.callback(_empty, client)
         _copy_base(client)
         yield SmallEngine(host=host, client=client, data_root=data_root)
 
@@ -130,6 +131,13 @@ def _start(folder: Path, data_root: Path, host: str, bridge: str, later: ExitSta
         if process.poll() is not None or time.monotonic() > deadline:
             pytest.skip(f"no second engine starts here: {(folder / 'log').read_text()[-500:]}")
         time.sleep(0.1)
+
+
+def _empty(client: DockerClient) -> None:
+    """Take away what its networks are on this machine: their bridges would outlive it, and their addresses run out."""
+    for container in client.containers.list(all=True, ignore_removed=True):
+        container.remove(force=True)
+    client.networks.prune()
 
 
 def _copy_base(client: DockerClient) -> None:
