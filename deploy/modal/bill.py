@@ -11,10 +11,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import modal
 
+from deploy.modal.order import Order
 from deploy.modal.results import explained, listed, put, volume_or_none
 from trimtab.cost.estimate import HOUR_S, Machine
 from trimtab.cost.prices import current_prices
@@ -27,9 +28,6 @@ from trimtab.steps.modal_client import NOTED, Server
 from trimtab.steps.training import Train
 from trimtab.storage.launches import FOLDER, Launch, encoded
 from trimtab.units import format_duration, format_usd
-
-if TYPE_CHECKING:
-    from deploy.modal.desk import Launched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +60,7 @@ class Bill:
     ready: Prepared
 
     @classmethod
-    def of(cls, root: Path, catalogue: Path, launched: Launched, *, embedded: bool) -> Self | None:
+    def of(cls, root: Path, catalogue: Path, order: Order, *, embedded: bool) -> Self | None:
         """Say what a launch costs; None for one that is no training, or whose caller has said so.
 
         Raises BudgetError for one that may not cost it, UsageError for a run that runs.
@@ -70,8 +68,8 @@ class Bill:
         if os.environ.get(NOTED):
             return None
         project = replace(find_project(catalogue), root=root)
-        prices, machine = current_prices(project), machine_from(asdict(launched.profile))
-        words, function = launched.words, launched.function
+        prices, machine = current_prices(project), machine_from(asdict(order.profile))
+        words, function = order.words, order.function
         if function.runs != "train":
             usd_per_hour = sum(machine.usd_per_hour(prices).values())
             _say(_at_most(function.name, machine, usd_per_hour, side_by_side=function.containers))
@@ -81,8 +79,8 @@ class Bill:
             server="embedded modal" if embedded else "modal",
             runner=ProcessRunner(),
         )
-        train = Train(job=function.job, run_id=words.run_id, config=launched.path, must_resume=words.resume)
-        wanted = Wanted(train=train, profile=launched.machine, max_usd=words.max_usd or None)
+        train = Train(job=function.job, run_id=words.run_id, config=order.path, must_resume=words.resume)
+        wanted = Wanted(train=train, profile=order.machine, max_usd=words.max_usd or None)
         price = priced(project, wanted, prices, machine)
         if price.basis is None and learn(project, here, function.job):
             price = priced(project, wanted, prices, machine)

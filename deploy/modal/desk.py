@@ -6,7 +6,6 @@ before Modal hears of it: words, configuration, machine, mounts, token, role. Is
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -17,14 +16,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, Self
 
 import modal
-import yaml
 
 from deploy.modal import attempts
 from deploy.modal.bill import Bill
-from deploy.modal.fit import require_fit, require_places
+from deploy.modal.fit import require_places
 from deploy.modal.functions import Function, load_functions
 from deploy.modal.images import image_of
 from deploy.modal.launch import Launch, read_launch, words_of
+from deploy.modal.order import Order, job_of
 from deploy.modal.resources import Profile, profile_of
 from deploy.modal.results import OnVolume, explained
 from trimtab.catalogue import Catalogue, load_catalogue
@@ -84,19 +83,6 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launched:
-    """What is launched, on which machine, with which configuration."""
-
-    words: Launch
-    function: Function
-    machine: str
-    profile: Profile
-    path: Path
-    config: str
-    """The configuration's text."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
     """The project, as one command of Modal's client finds it."""
 
@@ -105,7 +91,7 @@ class Desk:
     embedded: bool
     bucket: Bucket
     functions: Mapping[str, Function]
-    launched: Launched | None = None
+    order: Order | None = None
     bill: Bill | None = None
     declared: dict[str, Any] = field(default_factory=dict)
 
@@ -121,11 +107,11 @@ class Desk:
         words = None if asked is None else read_launch(asked[1])
         if asked is not None and words is None:
             return None
-        launched = None if words is None or asked is None else _launched(root, catalogue, functions, words, asked[0])
-        for function in functions.values() if launched is None else (launched.function,):
+        order = None if words is None or asked is None else Order.of(root, catalogue, functions, words, asked[0])
+        for function in functions.values() if order is None else (order.function,):
             require_places(function)
-            _job_of(catalogue, function)
-            if launched is None:
+            job_of(catalogue, function)
+            if order is None:
                 profile_of(function.profile)
         _require_token()
         embedded = os.environ.get("MODAL_SERVER_URL", "").startswith("http://127.0.0.1:")
@@ -136,20 +122,20 @@ class Desk:
             embedded=embedded,
             bucket=bucket,
             functions=functions,
-            launched=launched,
-            bill=None if launched is None else Bill.of(root, path, launched, embedded=embedded),
+            order=order,
+            bill=None if order is None else Bill.of(root, path, order, embedded=embedded),
         )
 
     def declare(self, app: modal.App) -> None:
         """Declare the function that is launched; for `modal deploy`, every one, each on its own machine."""
-        if self.launched is not None:
-            self._declare(app, self.launched.function, self.launched.profile)
+        if self.order is not None:
+            self._declare(app, self.order.function, self.order.profile)
             return
         for function in self.functions.values():
             self._declare(app, function, profile_of(function.profile))
 
     def _declare(self, app: modal.App, function: Function, profile: Profile) -> None:
-        job = _job_of(self.catalogue, function)
+        job = job_of(self.catalogue, function)
         mounts: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {}
         if function.data:
             mounts[function.data] = self.bucket.mount(function.job, job.data, read_only=True)
@@ -183,13 +169,13 @@ class Desk:
 
     def start(self, words: Launch, app_id: str) -> tuple[modal.FunctionCall[Any], dict[str, Any]]:
         """Call what is launched; return the call, and what a person or a program must know of it."""
-        launched, ready = self.launched, self.bill and self.bill.ready
-        if launched is None or words != launched.words:
-            raise AssertionError(f"Modal's client read {words}, and we {launched and launched.words}")
-        function, remote = launched.function, self.declared[launched.function.name]
+        order, ready = self.order, self.bill and self.bill.ready
+        if order is None or words != order.words:
+            raise AssertionError(f"Modal's client read {words}, and we {order and order.words}")
+        function, remote = order.function, self.declared[order.function.name]
         place = attempts.Place(
             job=function.job,
-            config=launched.config,
+            config=order.config,
             volume=self.catalogue.modal.results_volume,
             data=function.data,
             results=function.results,
@@ -203,7 +189,7 @@ class Desk:
                     run_id=run_id,
                     must_resume=words.resume,
                     commit=current_commit(self.root) or None,
-                    timeout_s=launched.profile.timeout_s,
+                    timeout_s=order.profile.timeout_s,
                     cap_s=(ready and ready.cap_s) or words.cap_seconds or None,
                 )
             case "evaluate":
@@ -220,8 +206,8 @@ class Desk:
             "function": function.name,
             "job": function.job,
             "run_id": run_id,
-            "profile": launched.machine,
-            "machine": asdict(launched.profile),
+            "profile": order.machine,
+            "machine": asdict(order.profile),
         }
         if self.bill:
             self.bill.note(told)
@@ -237,44 +223,8 @@ class Desk:
                 source.get(source.files(document["files"]), results, _say)
 
 
-def _launched(
-    root: Path, catalogue: Catalogue, functions: Mapping[str, Function], words: Launch, named: str
-) -> Launched:
-    function = words.function(functions, named=named)
-    machine = words.profile or function.profile
-    profile = profile_of(machine)
-    config = ""
-    given = words.config or words.config_path
-    file = (Path(given) if given else root / (function.config or _job_of(catalogue, function).config)).absolute()
-    if function.runs != "check":
-        config = _config_text(function, file)
-        require_fit(function, machine, profile, yaml.safe_load(config), given or str(file.relative_to(root)))
-    else:
-        require_fit(function, machine, profile, {}, "no configuration")
-    return Launched(words=words, function=function, machine=machine, profile=profile, path=file, config=config)
-
-
 def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
-
-
-def _config_text(function: Function, file: Path) -> str:
-    """Return a configuration, once it is known to be right. Raises UsageError."""
-    from training.harness.config import load_config
-
-    load_config(file, importlib.import_module(f"training.{function.job}.config").Config)
-    return file.read_text(encoding="utf-8")
-
-
-def _job_of(catalogue: Catalogue, function: Function) -> Any:
-    job = catalogue.jobs.get(function.job)
-    if job is None:
-        raise UsageError(
-            f"function {function.name} is of job {function.job}, which the catalogue does not have",
-            why=f"trimtab.yaml lists {', '.join(catalogue.jobs)}",
-            remedy=f"add it under jobs, or take deploy/modal/jobs/{function.job}/ away",
-        )
-    return job
 
 
 def _require_token() -> None:
